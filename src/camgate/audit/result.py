@@ -1,0 +1,251 @@
+"""`AuditResult`: everything an audit found, frozen, and its folder on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from camgate.errors import InputError
+from camgate.heatmaps.overlays import triptych
+
+FORMAT = 1
+SCORE_COLUMNS = (
+    "image_id",
+    "label",
+    "predicted",
+    "confidence",
+    "target",
+    "invalid_activation",
+    "invalid_activation_label",
+    "invalid_area",
+    "invalid_lift",
+    "peak_invalid",
+    "status",
+    "group",
+    "split",
+)
+INTERVENTION_COLUMNS = ("image_id", "arm", "draw", "donor_id", "predicted", "target_probability")
+
+Status = Literal["ok", "unreadable", "no_region", "below_resolution", "dead_map"]
+
+
+class AuditSettings(BaseModel):
+    """What was asked for and what was chosen; a policy's `audit:` section is compared with it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    """Explainer used, e.g. `gradcam`; never `auto`."""
+    method_requested: str
+    target_layer: str
+    target_layer_reason: str
+    target_layer_rule: Literal["auto", "model", "caller"]
+    """Who chose the layer: the rule, the model's own spec, or the caller of this audit."""
+    map_size: tuple[int, int]
+    """Height and width of the raw map in cells."""
+    target: Literal["predicted", "label"]
+    tolerance: int
+    """Cells by which the valid region was grown."""
+    interventions: bool
+    draws: int
+    fill: str
+    margin: float
+    """Margin around kept objects, as a share of the shorter image side."""
+    match_on: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    seed: int
+    max_interventions: int
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One audited image kept for the eye.
+
+    Attributes:
+        image_id: row of `AuditResult.scores`.
+        kind: `worst` (highest invalid activation first) or `sample` (stratified by class, at random).
+        rank: 0-based position inside its kind.
+        image: uint8 `(H, W, 3)`, as the model saw it before normalisation.
+        heatmap: float32 `(h, w)`, raw ReLU'd map at its own resolution, not scaled.
+        region: bool `(H, W)`, valid pixels.
+    """
+
+    image_id: str
+    kind: Literal["worst", "sample"]
+    rank: int
+    image: np.ndarray
+    heatmap: np.ndarray
+    region: np.ndarray
+
+    @property
+    def file(self) -> str:
+        """Path of its picture inside the audit folder."""
+        return f"heatmaps/{self.kind}_{self.rank:03d}.png"
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Outcome of one audit of one model on one data set.
+
+    Attributes:
+        settings: how the audit was done.
+        classes: class names in the order of the logits.
+        model_digest: SHA-256 hex of what decides a prediction (see `Classifier.digest`).
+        data_digest: SHA-256 hex of the audited rows, images and regions.
+        scores: one row per audited image, columns `SCORE_COLUMNS` plus the named slices.
+        interventions: one row per composite (`INTERVENTION_COLUMNS`), None where switched off.
+        baselines: mean invalid activation of a uniform, a centred and a shuffled-region map.
+        gallery: pictures to look at.
+        region_free: classes whose images all have no valid region (`empty`).
+        warnings: sentences a reader of the report must see.
+        versions: library name -> version.
+        created: ISO 8601 time in UTC.
+        model_uri: MLflow URI the model came from or was logged to, None where there is none.
+    """
+
+    settings: AuditSettings
+    classes: tuple[str, ...]
+    model_digest: str
+    data_digest: str
+    scores: pd.DataFrame
+    interventions: pd.DataFrame | None
+    baselines: dict[str, float]
+    gallery: tuple[GalleryItem, ...] = ()
+    region_free: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    model_uri: str | None = None
+
+    def meta(self) -> dict[str, Any]:
+        """Everything but the tables and pictures, ready for JSON (`audit.json`)."""
+        return {
+            "format": FORMAT,
+            "settings": self.settings.model_dump(mode="json"),
+            "classes": list(self.classes),
+            "model_digest": self.model_digest,
+            "data_digest": self.data_digest,
+            "baselines": self.baselines,
+            "region_free": list(self.region_free),
+            "warnings": list(self.warnings),
+            "versions": self.versions,
+            "created": self.created,
+            "model_uri": self.model_uri,
+            "gallery": [
+                {"image_id": item.image_id, "kind": item.kind, "rank": item.rank, "file": item.file}
+                for item in self.gallery
+            ],
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the audit folder: all of it, or nothing.
+
+        Everything goes to a temporary sibling that is renamed at the end, so a full disk or a crash
+        leaves no half-written folder.
+
+        Args:
+            folder: must not exist yet, or be an empty folder.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: the folder holds something already, or cannot be written.
+        """
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(
+                f"{target} exists and is not empty; give a new folder, audits are never overwritten."
+            )
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        except OSError as error:
+            raise InputError(f"{target}: cannot be created ({error}).") from error
+        try:
+            self._write(scratch)
+            scratch.chmod(0o755)
+            if target.exists():
+                target.rmdir()
+            scratch.rename(target)
+        except OSError as error:
+            raise InputError(
+                f"{target}: the audit could not be written ({error}); nothing was left behind."
+            ) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+    def _write(self, folder: Path) -> None:
+        (folder / "audit.json").write_text(json.dumps(self.meta(), indent=2) + "\n", encoding="utf-8")
+        self.scores.to_parquet(folder / "scores.parquet", index=False)
+        if self.interventions is not None:
+            self.interventions.to_parquet(folder / "interventions.parquet", index=False)
+        (folder / "heatmaps").mkdir()
+        arrays: dict[str, np.ndarray] = {}
+        for number, item in enumerate(self.gallery):
+            Image.fromarray(triptych(item.image, item.heatmap, item.region)).save(folder / item.file)
+            arrays[f"image_{number}"] = item.image
+            arrays[f"heatmap_{number}"] = item.heatmap
+            arrays[f"region_{number}"] = item.region
+        np.savez_compressed(folder / "heatmaps" / "gallery.npz", **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> AuditResult:
+        """Read what `save` or `camgate audit --out` wrote.
+
+        Raises:
+            InputError: not an audit folder, or one of its files is missing or damaged.
+        """
+        root = Path(folder)
+        if not (root / "audit.json").is_file():
+            raise InputError(
+                f"{root} is not an audit folder: it has no audit.json. Make one with `camgate audit`."
+            )
+        try:
+            meta = json.loads((root / "audit.json").read_text(encoding="utf-8"))
+            if meta.pop("format") != FORMAT:
+                raise InputError(f"{root}/audit.json was written by another version of camgate; audit again.")
+            index = meta.pop("gallery")
+            with np.load(root / "heatmaps" / "gallery.npz", allow_pickle=False) as arrays:
+                gallery = tuple(
+                    GalleryItem(
+                        image_id=entry["image_id"],
+                        kind=entry["kind"],
+                        rank=entry["rank"],
+                        image=arrays[f"image_{number}"],
+                        heatmap=arrays[f"heatmap_{number}"],
+                        region=arrays[f"region_{number}"],
+                    )
+                    for number, entry in enumerate(index)
+                )
+            settings = AuditSettings.model_validate(meta.pop("settings"))
+            scores = pd.read_parquet(root / "scores.parquet")
+            table = root / "interventions.parquet"
+            if settings.interventions and not table.is_file():
+                raise InputError(f"{table} is missing, though the audit was made with interventions.")
+            interventions = pd.read_parquet(table) if settings.interventions else None
+            lists = {key: tuple(meta.pop(key)) for key in ("classes", "region_free", "warnings")}
+            return cls(
+                settings=settings,
+                scores=scores,
+                interventions=interventions,
+                gallery=gallery,
+                **lists,
+                **meta,
+            )
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{root}: the audit folder is damaged ({type(error).__name__}: {error})."
+            ) from error

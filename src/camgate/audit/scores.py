@@ -1,0 +1,143 @@
+"""Per-image numbers from a raw heatmap and the valid region: pure functions on arrays.
+
+All maps are ReLU'd, un-normalised and at their own resolution. A map is never up-sampled and never
+min-max scaled before scoring: both bias a share of mass.
+
+References: relevance mass accuracy, Arras et al. 2022 (arXiv 2003.07258); pointing game, Zhang et al.
+2018 (arXiv 1608.00507).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import grey_dilation
+
+STATUSES = ("ok", "unreadable", "no_region", "below_resolution", "dead_map")
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Scores of a batch of maps, each array of shape `(B,)`, float64.
+
+    Attributes:
+        invalid_activation: share of positive mass on invalid pixels, 0..1; NaN for a dead map.
+        invalid_area: what a uniform map would score, 0..1.
+        invalid_area_raw: the same without growing the region.
+        invalid_lift: `invalid_activation / invalid_area`; NaN at area 0.
+        peak_invalid: 1 when the maximum lies on an invalid cell, ties averaged; NaN for a dead map.
+        dead: bool, the map is all zero or holds a NaN.
+        below_resolution: bool, the region covers less than one cell of the map.
+        has_region: bool, the region is not empty.
+    """
+
+    invalid_activation: np.ndarray
+    invalid_area: np.ndarray
+    invalid_area_raw: np.ndarray
+    invalid_lift: np.ndarray
+    peak_invalid: np.ndarray
+    dead: np.ndarray
+    below_resolution: np.ndarray
+    has_region: np.ndarray
+
+
+def _overlap(pixels: int, cells: int) -> np.ndarray:
+    """Share of each pixel row in each cell row, `(cells, pixels)`, rows sum to 1: exact area averaging."""
+    edges = np.linspace(0.0, pixels, cells + 1)
+    start = np.arange(pixels)
+    inside = np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start)
+    weights = np.clip(inside, 0.0, 1.0)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def region_on_grid(regions: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Average valid regions down to the map's grid.
+
+    Args:
+        regions: bool `(B, H, W)`, True = valid pixel.
+        grid: height and width of the map in cells.
+
+    Returns:
+        float64 `(B, h, w)`, the valid share of each cell, 0..1. Pixels that straddle two cells count
+        for both by area, so any image size goes with any grid.
+    """
+    rows = _overlap(regions.shape[1], grid[0])
+    columns = _overlap(regions.shape[2], grid[1])
+    return np.asarray(rows @ regions.astype(np.float64) @ columns.T)
+
+
+def grow(valid: np.ndarray, tolerance: int) -> np.ndarray:
+    """Grow valid shares by `tolerance` cells: each cell takes the largest share around it.
+
+    Args:
+        valid: float `(B, h, w)`, 0..1.
+        tolerance: cells, >= 0; 1 looks at the 3 x 3 neighbourhood.
+    """
+    if tolerance == 0:
+        return valid
+    side = 2 * tolerance + 1
+    return np.asarray(grey_dilation(valid, size=(1, side, side), mode="constant", cval=0.0))
+
+
+def score_maps(maps: np.ndarray, regions: np.ndarray, *, tolerance: int = 1) -> MapScores:
+    """Score raw maps against valid regions.
+
+    Args:
+        maps: float `(B, h, w)`, ReLU'd (negative values are refused).
+        regions: bool `(B, H, W)`, True = valid pixel, aligned with the model's input.
+        tolerance: cells by which the region is grown, since a map cell sees beyond its border.
+
+    Raises:
+        ValueError: shapes do not fit or a map has negative values.
+    """
+    if maps.ndim != 3 or regions.ndim != 3 or len(maps) != len(regions):
+        raise ValueError(
+            f"`maps` {maps.shape} and `regions` {regions.shape} must be (B, h, w) and (B, H, W)."
+        )
+    maps = maps.astype(np.float64)
+    if np.nanmin(maps, initial=0.0) < 0:
+        raise ValueError("`maps` holds negative values; score the ReLU'd map.")
+    raw = region_on_grid(regions, (maps.shape[1], maps.shape[2]))
+    invalid = 1.0 - grow(raw, tolerance)
+    total = maps.sum(axis=(1, 2))
+    dead = ~(np.isfinite(total) & (total > 0))
+    safe = np.where(dead[:, None, None], 1.0, maps)
+    # Scaled by the maximum first: the sum of denormal or huge values must not lose the share.
+    safe = safe / safe.max(axis=(1, 2), keepdims=True)
+    activation = (safe * invalid).sum(axis=(1, 2)) / safe.sum(axis=(1, 2))
+    peak = safe >= 1.0
+    peak_invalid = (peak & (invalid >= 1.0)).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
+    area = invalid.mean(axis=(1, 2))
+    activation = np.where(dead, np.nan, np.clip(activation, 0.0, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lift = np.where(area > 0, activation / area, np.nan)
+    return MapScores(
+        invalid_activation=activation,
+        invalid_area=area,
+        invalid_area_raw=1.0 - raw.mean(axis=(1, 2)),
+        invalid_lift=lift,
+        peak_invalid=np.where(dead, np.nan, peak_invalid),
+        dead=dead,
+        below_resolution=raw.sum(axis=(1, 2)) < 1.0,
+        has_region=regions.any(axis=(1, 2)),
+    )
+
+
+def centre_map(grid: tuple[int, int]) -> np.ndarray:
+    """Gaussian in the middle of the map, sigma = a quarter of each side; float64 `(h, w)`."""
+    y, x = (np.arange(cells) - (cells - 1) / 2 for cells in grid)
+    return np.asarray(
+        np.exp(-0.5 * (y[:, None] / (grid[0] / 4)) ** 2) * np.exp(-0.5 * (x[None, :] / (grid[1] / 4)) ** 2)
+    )
+
+
+def status_of(*, readable: bool, has_region: bool, below_resolution: bool, dead: bool) -> str:
+    """The row's status, in the stated precedence."""
+    if not readable:
+        return "unreadable"
+    if not has_region:
+        return "no_region"
+    if below_resolution:
+        return "below_resolution"
+    return "dead_map" if dead else "ok"

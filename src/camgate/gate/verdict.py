@@ -1,0 +1,108 @@
+"""What the gate says: check results and the verdict that joins them. Data first."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Status(StrEnum):
+    """Outcome of a check and of a verdict."""
+
+    PASS = "PASS"  # noqa: S105
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command line: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 ERROR."""
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}[self.value]
+
+
+class Finding(BaseModel):
+    """An estimate of one part of the data (`overall`, a class, or a slice) held against a limit.
+
+    `low` and `high` bound the value at 95 %. `low_corrected` and `high_corrected` are the bounds
+    corrected for the number of looks; a FAIL of a part rests on them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    part: str
+    value: float | None
+    low: float | None
+    high: float | None
+    low_corrected: float | None = None
+    high_corrected: float | None = None
+    n: int
+    groups: int
+    status: Status
+    reason: str
+    detectable: float | None = None
+    """Smallest excess over the limit that this n would show with 80 % power; None where not estimable."""
+
+
+class CheckResult(BaseModel):
+    """One check of the policy.
+
+    Attributes:
+        name: as in the policy.
+        status: PASS | FAIL | INCONCLUSIVE | ERROR.
+        reason: machine-readable code, e.g. `above_limit`, `straddles_limit`, `too_few_images`.
+        message: one plain sentence.
+        value, low, high, limit, n, groups: the pooled estimate with its 95 % interval.
+        smaller_is_better: direction of the limit.
+        parts: the same per class and per slice.
+        worst: image ids to look at first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    status: Status
+    reason: str
+    message: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    n: int = 0
+    groups: int = 0
+    smaller_is_better: bool = True
+    parts: tuple[Finding, ...] = ()
+    worst: tuple[str, ...] = ()
+
+
+class Verdict(BaseModel):
+    """The gate's answer about one audit under one policy.
+
+    Attributes:
+        status: PASS | FAIL | INCONCLUSIVE | ERROR.
+        reason: code of the check that decided, `ok` on PASS.
+        sentence: the verdict in plain words.
+        checks: all of them, in the order of the policy.
+        policy_digest, model_digest, data_digest: what this verdict belongs to (SHA-256 hex).
+        settings: the audit's settings.
+        on_block: what `enforce` does when the status is not PASS: `fail` or `warn`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status
+    reason: str
+    sentence: str
+    checks: tuple[CheckResult, ...]
+    policy_digest: str
+    model_digest: str
+    data_digest: str
+    settings: dict[str, Any]
+    on_block: str = "fail"
+    created: str = ""
+    camgate_version: str = ""
+
+    def check(self, name: str) -> CheckResult | None:
+        """The result of the check called `name`, None where the policy has none."""
+        return next((check for check in self.checks if check.name == name), None)
