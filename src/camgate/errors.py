@@ -47,5 +47,5 @@ class RegistryError(CamgateError):
     """The MLflow server or its registry refused, failed or cannot be reached."""
 
 
-class PromotionBlocked(CamgateError):
-    """Raised last, after all evidence is kept, when a verdict is not PASS and the policy says `on_block: fail`."""
+class PromotionBlocked(CamgateError):  # noqa: N818 (an outcome, not a malfunction)
+    """Raised last, after all evidence is kept: not PASS, and the policy says `on_block: fail`."""

@@ -208,7 +208,8 @@ def gap_estimate(
     recipient's and its donor's multiplicity, so a single odd donor cannot pass for evidence.
 
     Args:
-        same, other: the two arms.
+        same: the same-class arm.
+        other: the other-class arm.
         images: number of distinct recipients.
         level: two-sided coverage.
         seed: of the bootstrap.

@@ -1,1 +1,1 @@
-"""camgate.gate"""
+"""The gate: estimates and a policy in, a verdict out."""
