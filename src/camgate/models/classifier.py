@@ -1,0 +1,277 @@
+"""An image classifier as camgate audits it: the module and everything its numbers depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from camgate.data.preprocessing import Preprocessing
+from camgate.errors import InputError, ModelError
+from camgate.models.builders import build
+from camgate.models.storage import Spec, files_digest, read_folder, restore_state, to_files, write_folder
+
+
+class Classifier:
+    """A module `(B, 3, h, w) -> (B, classes)` with its classes and its preprocessing.
+
+    Attributes:
+        module: the network; kept as it is, on its device, in its mode.
+        classes: name of each output, in order.
+        preprocessing: how an image becomes the module's input.
+        target_layer: dotted name of the layer whose maps are audited; None lets the audit choose by its rule.
+        builder: name by which `camgate.models.builders.build` makes the module again.
+        builder_args: arguments of that builder, JSON values only.
+        model_uri: where the classifier was loaded from in a model registry, if it was.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        classes: Sequence[str],
+        preprocessing: Preprocessing,
+        *,
+        target_layer: str | None = None,
+        builder: str | None = None,
+        builder_args: Mapping[str, Any] | None = None,
+        model_uri: str | None = None,
+        source_digest: str | None = None,
+    ) -> None:
+        """Check the parts and keep them.
+
+        Raises:
+            TypeError: `module` is no nn.Module, or `preprocessing` no Preprocessing.
+            ModelError: fewer than two classes, an empty or a repeated one.
+        """
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}")
+        if not isinstance(preprocessing, Preprocessing):
+            raise TypeError(f"`preprocessing` must be a Preprocessing, got {type(preprocessing).__name__}")
+        self.module = module
+        self.classes = checked_classes(classes)
+        self.preprocessing = preprocessing
+        self.target_layer = target_layer
+        self.builder = builder
+        self.builder_args: dict[str, Any] = dict(builder_args or {})
+        self.model_uri = model_uri
+        self.source_digest = source_digest
+
+    def __repr__(self) -> str:
+        what = self.builder or type(self.module).__name__
+        return f"Classifier({what}, classes={list(self.classes)}, size={tuple(self.preprocessing.size)})"
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the module's first parameter or buffer."""
+        tensor = next(chain(self.module.parameters(), self.module.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the logged model that this one was loaded from, if it was."""
+        return self._source_digest
+
+    @source_digest.setter
+    def source_digest(self, digest: str | None) -> None:
+        self._source_digest = digest
+        # What the digest vouches for: a module changed afterwards is no longer that logged model.
+        self._vouched_for = None if digest is None else self._content_digest()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Outputs before softmax, with their graph where gradients are enabled.
+
+        Args:
+            images: (B, 3, h, w) uint8, at the preprocessing's size, on any device.
+
+        Returns:
+            (B, classes) float32 on the module's device. NaN and infinity are passed on as they are.
+
+        Raises:
+            InputError: images of another type or shape.
+            ModelError: the module fails on them, or returns something else than (B, classes).
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"`images` must be uint8 of shape (B, 3, h, w), got {images.dtype} of shape "
+                f"{tuple(images.shape)}"
+            )
+        batch = self.preprocessing.normalise(images.to(self.device)).to(_floating_type(self.module))
+        # One memory format whatever the weights have: kernels differ in the last bit between formats.
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        try:
+            outputs = self.module(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ModelError(f"the model fails on images of shape {tuple(batch.shape)}: {error}") from error
+        self._check_outputs(outputs, len(images))
+        return outputs.float()  # type: ignore[no-any-return]
+
+    def probabilities(self, images: Tensor, batch_size: int = 64) -> npt.NDArray[np.float32]:
+        """Softmax of the logits, in evaluation mode and without gradients.
+
+        Args:
+            images: (N, 3, h, w) uint8.
+            batch_size: images per forward pass.
+
+        Returns:
+            (N, classes) float32; the module's train/eval mode is as before.
+        """
+        if batch_size < 1:
+            raise InputError(f"`batch_size` must be at least 1, got {batch_size}")
+        with evaluation_mode(self.module), torch.inference_mode():
+            parts = [
+                self.logits(part).softmax(dim=1).cpu()
+                for part in torch.split(images, batch_size)
+                if len(part)
+            ]
+        if not parts:
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        result: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+        return result
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``model.safetensors`` and ``classifier.json`` into `folder`, which is made if absent.
+
+        A classifier that was saved there before is replaced; other files are left alone.
+
+        Raises:
+            ModelError: there is no builder to rebuild the module with, or something in it cannot be stored.
+        """
+        if self.builder is None:
+            raise ModelError(
+                "this classifier has no `builder`, so what is saved could not be rebuilt: create it with "
+                'Classifier(..., builder="package.module:callable", builder_args={...}), where the callable '
+                "takes `num_classes` and returns the module"
+            )
+        return write_folder(Path(folder), self._files())
+
+    @classmethod
+    def load(cls, folder: str | Path, *, allow_code: bool = False) -> Classifier:
+        """Read what `save` wrote. Nothing is unpickled.
+
+        Args:
+            folder: holds ``model.safetensors`` and ``classifier.json``.
+            allow_code: also when the builder is an import path, whose code then runs.
+
+        Returns:
+            The classifier on the CPU, in evaluation mode, its weights in channels_last memory format.
+
+        Raises:
+            ModelError: names the file that is missing, truncated, changed or does not fit the module.
+        """
+        spec, tensors, weights = read_folder(Path(folder))
+        with torch.random.fork_rng(devices=[]):  # random first weights must not disturb the caller's seed
+            module = build(spec.builder or "", spec.builder_args, len(spec.classes), allow_code=allow_code)
+        restore_state(module, tensors, source=str(weights))
+        module = module.to(memory_format=torch.channels_last).eval()
+        return cls(
+            module,
+            spec.classes,
+            spec.preprocessing,
+            target_layer=spec.target_layer,
+            builder=spec.builder,
+            builder_args=spec.builder_args,
+        )
+
+    @classmethod
+    def from_mlflow(
+        cls,
+        uri: str,
+        classes: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        allow_pickle: bool = False,
+    ) -> Classifier:
+        """Load a model from MLflow, see `camgate.registry.flavor.load_classifier`."""
+        from camgate.registry.flavor import load_classifier
+
+        loaded: Classifier = load_classifier(
+            uri, classes=classes, preprocessing=preprocessing, allow_pickle=allow_pickle
+        )
+        return loaded
+
+    def digest(self) -> str:
+        """SHA-256 (hex) that names this classifier.
+
+        That of the logged model where it was loaded from one and is unchanged since (`source_digest`); else
+        over the sorted (path, SHA-256) of the files that `save` writes. Device and memory format do not matter.
+        """
+        content = self._content_digest()
+        if self._source_digest is not None and content == self._vouched_for:
+            return self._source_digest
+        return content
+
+    def _content_digest(self) -> str:
+        return files_digest(self._files())
+
+    def _files(self) -> dict[str, bytes]:
+        spec = Spec.model_construct(
+            builder=self.builder,
+            builder_args=self.builder_args,
+            classes=self.classes,
+            preprocessing=self.preprocessing,
+            target_layer=self.target_layer,
+        )
+        return to_files(spec, self.module)
+
+    def _check_outputs(self, outputs: Any, count: int) -> None:
+        if not isinstance(outputs, Tensor):
+            raise ModelError(
+                f"the model returns {type(outputs).__name__} instead of one tensor (B, classes): wrap it in "
+                "a module that returns the logits only"
+            )
+        if outputs.ndim != 2 or outputs.shape[0] != count:
+            raise ModelError(
+                f"the model must return ({count}, {len(self.classes)}) for {count} images, "
+                f"got {tuple(outputs.shape)}"
+            )
+        if outputs.shape[1] != len(self.classes):
+            raise ModelError(
+                f"the model has {outputs.shape[1]} outputs, but {len(self.classes)} classes are named "
+                f"({', '.join(self.classes)})"
+            )
+        if not outputs.is_floating_point():
+            raise ModelError(f"the model must return floating point logits, got {outputs.dtype}")
+
+
+def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """The class names as a tuple.
+
+    Raises:
+        ModelError: fewer than two, one that is no text or blank, or the same twice.
+    """
+    if isinstance(classes, str):
+        raise ModelError(f"`classes` must be a list of names, got the text {classes!r}")
+    names = tuple(classes)
+    if len(names) < 2:
+        raise ModelError(f"`classes` must name at least two classes, got {list(names)}")
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ModelError(f"`classes` must be non-empty texts, got {name!r} at position {position}")
+        if name in names[:position]:
+            raise ModelError(f"`classes` names {name!r} twice")
+    return names
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put `module` into evaluation mode; every submodule's own flag is restored whatever happens."""
+    flags = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
+
+
+def _floating_type(module: nn.Module) -> torch.dtype:
+    """The type that the module computes in: that of its first floating parameter."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
