@@ -1,1 +1,1 @@
-"""camgate.data"""
+"""Manifests, images, regions: everything up to the tensors a model takes."""

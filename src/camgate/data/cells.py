@@ -1,0 +1,66 @@
+"""What stands in a manifest's cells: blanks, text, and the way from a cell to a file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def is_blank(cell: Any) -> bool:
+    """True for None, NaN, NA and text of white space only.
+
+    The words "NA", "null" or "nan" as text are no blanks: they may be labels.
+    """
+    if cell is None:
+        return True
+    if isinstance(cell, str):
+        return not cell.strip()
+    try:
+        return bool(cell != cell)  # NaN and NaT; pandas' NA raises on bool()
+    except (TypeError, ValueError):
+        return type(cell).__name__ == "NAType"
+
+
+def as_text(cell: Any) -> str:
+    """A cell as stripped text; "" for a blank one. Integers read alike from CSV and Parquet ("0")."""
+    if is_blank(cell):
+        return ""
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", errors="replace").strip()
+    return str(cell).strip()
+
+
+def locate(cell: Any, root: Path) -> str:
+    """The absolute path that a cell names.
+
+    Args:
+        cell: a path, relative to `root` or absolute, or a `file://` URI.
+        root: absolute folder.
+
+    Raises:
+        ValueError: the cell is no path (the text says why, without row or column).
+    """
+    if not isinstance(cell, str | os.PathLike):
+        raise ValueError(f"{cell!r} is not text; a file's path is expected")
+    text = os.fspath(cell)
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError(f"{text!r} is not a path")
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return os.path.normpath(os.path.join(root, text))
+    if scheme[1].lower() != "file":
+        raise ValueError(
+            f"{text!r} is a remote address ({scheme[1]}://), which is not read yet; "
+            "download the file and give its path"
+        )
+    parts = urlsplit(text)
+    if parts.netloc not in {"", "localhost"}:
+        raise ValueError(f"{text!r} names another machine ({parts.netloc}); give a local path")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is not a valid file address: write '?' as %3F and '#' as %23")
+    return os.path.normpath(unquote(parts.path))

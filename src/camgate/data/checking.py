@@ -1,0 +1,114 @@
+"""A manifest's files: are they there, and do regions and zones have their image's size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from camgate.data.images import UnreadableImage, read_size
+from camgate.data.regions import zones_from_json
+
+_THREADS = 8
+
+Header = tuple[int, int] | str
+"""Size `(height, width)`, or what is wrong with the file; `MISSING` when it is not there."""
+
+MISSING = "no such file"
+
+
+def file_faults(
+    images: Sequence[str | None], regions: Sequence[str | None], zones: Sequence[str | None] | None = None
+) -> tuple[list[tuple[int, str, str]], list[str]]:
+    """Look at every file's header, in threads.
+
+    Args:
+        images: absolute path of each row; None is skipped.
+        regions: mask of each row, or None.
+        zones: JSON of each row, or None.
+
+    Returns:
+        Faults as (position, column, text), and one line for each image that is there but has no
+        readable header.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        image_headers = list(pool.map(_header, images, chunksize=256))
+        region_headers = list(pool.map(partial(_header, mask=True), regions, chunksize=256))
+    faults: list[tuple[int, str, str]] = []
+    unreadable: list[str] = []
+    for position, (image, header) in enumerate(zip(images, image_headers, strict=True)):
+        if header == MISSING:
+            faults.append((position, "image", f"{image}: {MISSING}{_hint(str(image))}"))
+        elif isinstance(header, str):
+            unreadable.append(header)
+        region = region_headers[position]
+        if region == MISSING:
+            faults.append(
+                (position, "region", f"{regions[position]}: {MISSING}{_hint(str(regions[position]))}")
+            )
+        elif isinstance(region, str):
+            faults.append((position, "region", region))
+        elif region is not None and isinstance(header, tuple) and region != header:
+            faults.append(
+                (
+                    position,
+                    "region",
+                    f"{regions[position]} is {region[1]}x{region[0]} pixels (width x height), its upright "
+                    f"image {header[1]}x{header[0]}; they must be equal",
+                )
+            )
+    if zones is not None:
+        faults += _zone_faults(zones, image_headers)
+    return faults, unreadable
+
+
+def _header(path: str | None, *, mask: bool = False) -> Header | None:
+    if path is None:
+        return None
+    try:
+        return read_size(path, mask=mask)
+    except UnreadableImage as error:
+        if not os.path.lexists(path) or not os.path.exists(path):
+            return MISSING
+        return str(error).removesuffix(".")
+
+
+def _hint(path: str) -> str:
+    if "\\" in path:
+        return "; write folders with '/' instead of '\\'"
+    folder = os.path.dirname(path)
+    return "" if os.path.isdir(folder) else f" (the folder {folder} does not exist either)"
+
+
+def _zone_faults(zones: Sequence[str | None], headers: Sequence[Header | None]) -> list[tuple[int, str, str]]:
+    """Zone masks that are missing or of another size than the images; each pair is looked at once."""
+    seen: dict[tuple[str, tuple[int, int]], str | None] = {}
+    faults = []
+    for position, (text, header) in enumerate(zip(zones, headers, strict=True)):
+        if not text or not isinstance(header, tuple):
+            continue
+        key = (text, header)
+        if key not in seen:
+            seen[key] = _zone_fault(text, header)
+        what = seen[key]
+        if what is not None:
+            faults.append((position, "zone", what))
+    return faults
+
+
+def _zone_fault(text: str, size: tuple[int, int]) -> str | None:
+    for zone in zones_from_json(text):
+        if zone.mask is None:
+            continue
+        header = _header(zone.mask, mask=True)
+        if header == MISSING:
+            return f"{zone.mask}: {MISSING}{_hint(zone.mask)}"
+        if isinstance(header, str):
+            return header
+        if header != size and header is not None:
+            return (
+                f"{zone.mask} is {header[1]}x{header[0]} pixels (width x height), the image "
+                f"{size[1]}x{size[0]}; give the mask the images' size, or use a polygon"
+            )
+    return None

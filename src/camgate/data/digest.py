@@ -1,0 +1,80 @@
+"""What data was this: one number over rows and bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+
+from camgate.data.cells import as_text
+from camgate.data.images import UnreadableImage
+from camgate.data.regions import zones_from_json
+
+_THREADS = 8
+
+
+def data_digest(manifest: pd.DataFrame) -> str:
+    """SHA-256 over the sorted rows of a validated manifest, files included.
+
+    A row counts by (image_id, label, group, split, SHA-256 of the image's bytes, SHA-256 of the region's
+    bytes, zone). Where the files lie, the order of the rows and further columns do not matter; a zone's
+    mask counts by its bytes.
+
+    Args:
+        manifest: validated rows.
+
+    Returns:
+        64 hex digits.
+
+    Raises:
+        UnreadableImage: a file cannot be read.
+    """
+    texts = {
+        name: [as_text(cell) for cell in manifest[name]] if name in manifest else [""] * len(manifest)
+        for name in ("image_id", "label", "group", "split", "image", "region", "zone")
+    }
+    zones = {text: _zone_content(text) for text in set(texts["zone"])}
+    lines = sorted(
+        json.dumps(row)
+        for row in zip(
+            texts["image_id"],
+            texts["label"],
+            texts["group"],
+            texts["split"],
+            _file_digests(texts["image"]),
+            _file_digests(texts["region"]),
+            [zones[text] for text in texts["zone"]],
+            strict=True,
+        )
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _file_digests(paths: Sequence[str]) -> list[str]:
+    """SHA-256 of each file, "" for no file; a file named twice is read once."""
+    unique = sorted(set(paths))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = dict(zip(unique, pool.map(_file_digest, unique, chunksize=64), strict=True))
+    return [digests[path] for path in paths]
+
+
+def _file_digest(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _zone_content(text: str) -> Any:
+    content = []
+    for zone in zones_from_json(text):
+        shape: Any = zone.polygon if zone.mask is None else _file_digest(zone.mask)
+        content.append([shape, zone.valid])
+    return content

@@ -1,0 +1,204 @@
+"""The manifest: one row per image. Validated as a whole, all faults in one message."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from camgate.data.cells import as_text, is_blank, locate
+from camgate.data.checking import file_faults
+from camgate.data.digest import data_digest
+from camgate.data.regions import zones_from_json, zones_to_json
+from camgate.data.splits import audited_rows, training_rows
+from camgate.errors import InputError, ManifestError
+
+__all__ = ["audited_rows", "data_digest", "manifest_classes", "training_rows", "validate_manifest"]
+
+REQUIRED = ("image", "label")
+OPTIONAL = ("image_id", "region", "split", "group", "zone")
+
+_log = logging.getLogger(__name__)
+
+
+def validate_manifest(
+    frame: pd.DataFrame,
+    *,
+    source: str = "manifest",
+    root: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    check_files: bool = True,
+    rows: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Check a manifest and bring it to its canonical form. Validating the result again changes nothing.
+
+    Of the files only headers are read. An image whose header cannot be read is no fault here: it is
+    logged, and counted as unreadable by whoever decodes it, so that one bad file does not end a run.
+
+    Args:
+        frame: columns `image` (path or `file://` address) and `label`; optionally `image_id`, `region`
+            (mask, non-zero = valid), `split`, `group`, `zone`; others are kept as they are.
+        source: name for messages, e.g. the file.
+        root: folder that relative paths start from; None: the working directory.
+        classes: the labels a model knows. Then every label must be one of them, and each of them must
+            have an image.
+        check_files: look for the files and compare region and image size.
+        rows: the number of each row in its file, for messages; None counts from 1.
+
+    Returns:
+        A copy with a fresh index. `image` and `region` are absolute paths (`region` None where there is
+        none), `label` and `image_id` text; `split` and `group`, where present, text ("" where blank).
+
+    Raises:
+        ManifestError: with all faults; each names row and column.
+    """
+    _check_columns(frame, source)
+    base = Path(root if root is not None else ".").absolute()
+    numbers = list(rows) if rows is not None else list(range(1, len(frame) + 1))
+    result = frame.reset_index(drop=True)
+    faults: list[tuple[int, str]] = []
+
+    def fault(position: int, column: str, what: str) -> None:
+        faults.append((position, f"row {numbers[position]}, column {column}: {what}"))
+
+    images = _paths(result["image"].tolist(), "image", base, fault)
+    given = result["region"].tolist() if "region" in result else [None] * len(result)
+    regions = _paths(given, "region", base, fault)
+    labels = [as_text(cell) for cell in result["label"].tolist()]
+    general = _label_faults(labels, classes, fault)
+    _repeated(images, "image", numbers, fault)
+    if "image_id" in result:
+        ids: list[str] = [as_text(cell) for cell in result["image_id"].tolist()]
+        for position, name in enumerate(ids):
+            if not name:
+                fault(position, "image_id", "empty; fill it, or leave the whole column out to have it made")
+        _repeated(ids, "image_id", numbers, fault)
+    else:
+        ids = _make_ids(images, base)
+    zones = _zones(result["zone"].tolist(), base, fault) if "zone" in result else None
+    if check_files:
+        found, unreadable = file_faults(images, regions, zones)
+        for position, column, what in found:
+            fault(position, column, what)
+        if unreadable:
+            _log.warning(
+                "%s: %d image(s) without a readable header, the first: %s",
+                source,
+                len(unreadable),
+                unreadable[0],
+            )
+    if faults or general:
+        raise ManifestError(source, [text for _, text in sorted(faults, key=lambda item: item[0])] + general)
+
+    columns: dict[str, list[Any]] = {"image_id": ids, "image": images, "label": labels, "region": regions}
+    if zones is not None:
+        columns["zone"] = zones
+    for name in ("split", "group"):
+        if name in result:
+            columns[name] = [as_text(cell) for cell in result[name].tolist()]
+    for name, cells in columns.items():
+        # dtype=object: pandas' text type would turn None into NaN
+        result[name] = pd.Series(cells, index=result.index, dtype=object)
+    return result
+
+
+def manifest_classes(manifest: pd.DataFrame) -> tuple[str, ...]:
+    """The labels that occur, sorted."""
+    return tuple(sorted({as_text(label) for label in manifest["label"]}))
+
+
+def _check_columns(frame: pd.DataFrame, source: str) -> None:
+    """Faults of the table itself, without which looking at rows makes no sense."""
+    names = [str(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    faults = [f"column {name}: occurs {names.count(name)} times; keep one" for name in repeated]
+    for wanted in REQUIRED:
+        if wanted not in names:
+            near = difflib.get_close_matches(wanted, [name.lower() for name in names], n=2, cutoff=0.5)
+            like = [name for name in names if name.lower() in near]
+            hint = f"; did you mean {' or '.join(map(repr, like))}?" if like else ""
+            faults.append(f"column {wanted}: missing; the columns are {', '.join(names) or 'none'}{hint}")
+    if not faults and frame.empty:
+        faults.append("no rows: an empty manifest cannot be used")
+    if faults:
+        raise ManifestError(source, faults)
+    for wanted in OPTIONAL:
+        near = [name for name in names if name.lower().rstrip("s") == wanted and name != wanted]
+        if near and wanted not in names:
+            _log.warning("%s: column %r is not used; did you mean %r?", source, near[0], wanted)
+
+
+def _paths(cells: list[Any], column: str, root: Path, fault: Any) -> list[str | None]:
+    """Absolute paths; blank cells are None (a fault for `image`)."""
+    paths: list[str | None] = []
+    for position, cell in enumerate(cells):
+        path = None
+        if is_blank(cell):
+            if column == "image":
+                fault(position, column, "empty; a label without an image")
+        else:
+            try:
+                path = locate(cell, root)
+            except ValueError as error:
+                fault(position, column, str(error))
+        paths.append(path)
+    return paths
+
+
+def _label_faults(labels: list[str], classes: Sequence[str] | None, fault: Any) -> list[str]:
+    """Blank and unknown labels; returns the faults that belong to no row."""
+    known = None if classes is None else [str(name) for name in classes]
+    for position, label in enumerate(labels):
+        if not label:
+            fault(position, "label", "empty")
+        elif known is not None and label not in known:
+            near = difflib.get_close_matches(label, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            fault(position, "label", f"{label!r} is not one of the classes {', '.join(known)}{hint}")
+    if known is None:
+        return []
+    present = set(labels)
+    return [f"column label: class {name!r} has no image" for name in known if name not in present]
+
+
+def _repeated(cells: Sequence[str | None], column: str, numbers: list[int], fault: Any) -> None:
+    first: dict[str, int] = {}
+    for position, cell in enumerate(cells):
+        if cell:
+            before = first.setdefault(cell, position)
+            if before != position:
+                fault(position, column, f"{cell!r} is in row {numbers[before]} already")
+
+
+def _make_ids(images: Sequence[str | None], root: Path) -> list[str]:
+    """Relative path without suffix; with suffix where two would be equal."""
+    present = [path for path in images if path]
+    start = str(root)
+    if present and any(not path.startswith(start.rstrip(os.sep) + os.sep) for path in present):
+        start = os.path.commonpath([os.path.dirname(path) for path in present])
+    relative = [PurePath(os.path.relpath(path, start)) if path else PurePath("") for path in images]
+    short = [path.with_suffix("").as_posix() if path.name else "" for path in relative]
+    counts = pd.Series(short, dtype=object).value_counts()
+    return [path.as_posix() if counts[name] > 1 else name for path, name in zip(relative, short, strict=True)]
+
+
+def _zones(cells: list[Any], root: Path, fault: Any) -> list[str | None]:
+    """Zone cells with absolute mask paths; equal cells are read once."""
+    seen: dict[str, str | None] = {}
+    texts: list[str | None] = []
+    for position, cell in enumerate(cells):
+        text = as_text(cell)
+        if text not in seen:
+            seen[text] = None
+            try:
+                zones = zones_from_json(text, str(root))
+                seen[text] = zones_to_json(zones) if zones else None
+            except InputError as error:
+                fault(position, "zone", str(error))
+        texts.append(seen[text])
+    return texts

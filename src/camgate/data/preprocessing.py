@@ -1,0 +1,142 @@
+"""From a picture of any size to what the model takes: image and region through one transform."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from camgate.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Exact halves are common (an edge in the middle of a pixel); a hair below 0.5 they all count as valid,
+# whichever way rounding went, so that flipped input gives flipped output.
+_HALF = 0.5 - 1e-4
+
+
+class Preprocessing(BaseModel):
+    """How images are brought to the model's size and range.
+
+    Attributes:
+        size: `(height, width)` of the model's input in pixels.
+        mean: per channel, in units of the range 0..1.
+        std: per channel, in units of the range 0..1.
+        resize: `squash` stretches to the size; `crop` scales until the size is covered, then crops the
+            centre; `letterbox` scales until it fits, then pads with `mean` - padding is invalid.
+        antialias: smooth before scaling down.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    resize: Literal["squash", "crop", "letterbox"] = "squash"
+    antialias: bool = True
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if min(self.size) < 1:
+            raise ValueError(f"`size` is (height, width) in pixels, both at least 1; got {self.size}")
+        if not all(0.0 <= value <= 1.0 for value in self.mean):
+            raise ValueError(f"`mean` is in units of the range 0..1 (divide by 255); got {self.mean}")
+        if not all(0.0 < value <= 1.0 for value in self.std):
+            raise ValueError(f"`std` is in units of the range 0..1, above 0; got {self.std}")
+        return self
+
+    def geometry(self, image: NDArray[np.uint8], region: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        """Bring an image and its region to the model's size, both by the same transform.
+
+        An object that scaling down makes thinner than a pixel keeps the pixels it covers most: it never
+        vanishes by scaling, only by lying outside a crop.
+
+        Args:
+            image: `(H, W, 3)` uint8.
+            region: `(H, W)` bool, True = valid.
+
+        Returns:
+            Image `(3, h, w)` uint8 and region `(h, w)` bool, contiguous tensors.
+
+        Raises:
+            InputError: shapes or types that do not fit.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"`image` must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if region.shape != image.shape[:2] or region.dtype != np.bool_:
+            raise InputError(
+                f"`region` must be bool of the image's size {image.shape[:2]}, "
+                f"got {region.shape} {region.dtype}"
+            )
+        picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+        mask = tv_tensors.Mask(torch.from_numpy(np.array(region)))
+        picture, mask = self._transform(image.shape[0], image.shape[1])(picture, mask)
+        return picture.as_subclass(Tensor).contiguous(), mask.as_subclass(Tensor).contiguous()
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Scale a batch to the range the model was trained on: `(x / 255 - mean) / std`.
+
+        Args:
+            batch: `(B, 3, h, w)` uint8, on any device.
+
+        Returns:
+            `(B, 3, h, w)` float32 on the same device, in the same memory format.
+
+        Raises:
+            InputError: another shape or type (a float batch was probably normalised before).
+        """
+        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 3:
+            raise InputError(f"a batch must be (B, 3, h, w) uint8, got {tuple(batch.shape)} {batch.dtype}")
+        mean = torch.tensor(self.mean, device=batch.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).view(1, 3, 1, 1)
+        return batch.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+
+    def _transform(self, height: int, width: int) -> v2.Transform:
+        """The one transform for an image of this size."""
+        target_h, target_w = self.size
+        if self.resize == "squash":
+            return _ScaleTogether(self.size, antialias=self.antialias)
+        down, across = target_h / height, target_w / width
+        scale = max(down, across) if self.resize == "crop" else min(down, across)
+        # The side that decides the scale gets the exact size, whatever rounding says.
+        inner_h = target_h if scale == down else max(1, round(height * scale))
+        inner_w = target_w if scale == across else max(1, round(width * scale))
+        scaling = _ScaleTogether((inner_h, inner_w), antialias=self.antialias)
+        if self.resize == "crop":
+            return v2.Compose([scaling, v2.CenterCrop(self.size)])
+        top, left = (target_h - inner_h) // 2, (target_w - inner_w) // 2
+        bottom, right = target_h - inner_h - top, target_w - inner_w - left
+        colour = [round(value * 255) for value in self.mean]
+        pad = v2.Pad([left, top, right, bottom], fill={tv_tensors.Image: colour, tv_tensors.Mask: 0})
+        return v2.Compose([scaling, pad])
+
+
+class _ScaleTogether(v2.Transform):  # type: ignore[misc]  # torchvision is untyped
+    """Resize in which a mask is scaled like the image (same kernel) and then cut at one half.
+
+    torchvision scales masks by legacy nearest neighbour, which samples half a source pixel off centre: a
+    region would drift against its image, and flipping before or after would not give the same.
+    """
+
+    def __init__(self, size: tuple[int, int], *, antialias: bool) -> None:
+        super().__init__()
+        self.size = list(size)
+        self.antialias = antialias
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Mask):
+            return v2.functional.resize(inpt, self.size, antialias=self.antialias)
+        source = inpt.as_subclass(Tensor)
+        cover = v2.functional.resize_image(source[None].float(), self.size, antialias=self.antialias)[0]
+        valid = cover >= _HALF
+        if not bool(valid.any()) and bool(source.any()):
+            peak = float(cover.max())
+            valid = (cover >= peak - 1e-4) & (cover > 0)
+        return tv_tensors.wrap(valid, like=inpt)

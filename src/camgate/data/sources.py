@@ -1,0 +1,246 @@
+"""Where manifests come from: folders, CSV and Parquet files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from camgate.data.manifest import validate_manifest
+from camgate.data.regions import Zone, apply_zone
+from camgate.errors import InputError, ManifestError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"}
+)
+SPLITS = frozenset({"train", "val", "validation", "test"})
+_PARQUET = frozenset({".parquet", ".pq"})
+
+StrPath = str | os.PathLike[str]
+Zones = Zone | Sequence[Zone] | None
+
+
+def load_folder(images: StrPath, masks: StrPath | None = None, *, zone: Zones = None) -> pd.DataFrame:
+    """Read a folder of images; a sub-folder is a class.
+
+    When all sub-folders are named `train`, `val`, `validation` or `test` and hold sub-folders in turn,
+    these are the splits and the level below holds the classes. Folders below a class are searched too.
+    Hidden files and files that are no images are passed over.
+
+    Args:
+        images: the folder.
+        masks: folder with the same layout; the mask of `a/b.jpg` is `a/b.png`. Images without one have
+            no region.
+        zone: fixed zone(s) of the camera, valid or invalid.
+
+    Returns:
+        A validated manifest.
+
+    Raises:
+        InputError: no such folder, no sub-folders, or no mask matches.
+        ManifestError: faults in the files, or a class without images.
+    """
+    folder = _folder(images, "images")
+    tops = _subfolders(folder)
+    if not tops:
+        raise InputError(f"{folder}: no sub-folders; images are expected in one sub-folder for each class.")
+    split = all(top.name in SPLITS and _subfolders(top) and not _files(top, deep=False) for top in tops)
+    parents = tops if split else [folder]
+    faults = [
+        f"{path.relative_to(folder)}: lies beside the class folders; move it into one of them"
+        for parent in {folder, *parents}
+        for path in _files(parent, deep=False)
+    ]
+    records = []
+    counts: dict[str, int] = {}
+    for parent in parents:
+        for class_folder in _subfolders(parent):
+            files = _files(class_folder, deep=True)
+            counts[class_folder.name] = counts.get(class_folder.name, 0) + len(files)
+            records += [(path, class_folder.name, parent.name) for path in files]
+    faults += [f"class {name!r} has no image" for name, count in counts.items() if not count]
+    if faults:
+        raise ManifestError(str(folder), sorted(faults))
+    frame = pd.DataFrame(
+        {"image": [str(path) for path, _, _ in records], "label": [label for _, label, _ in records]}
+    )
+    if split:
+        frame["split"] = [top for _, _, top in records]
+    if masks is not None:
+        places = _mask_places(folder, _folder(masks, "masks"), [path for path, _, _ in records])
+        frame["region"] = pd.Series(places, dtype=object)
+    if zone is not None:
+        frame = apply_zone(frame, zone)
+    return validate_manifest(frame, source=str(folder), root=folder)
+
+
+def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
+    """Read a manifest file; relative paths in it start from the file's folder.
+
+    In CSV every cell is text, so that the labels `0`, `NA` and `null` stay what they are; an empty cell
+    is blank. In Parquet, integers read the same way.
+
+    Args:
+        path: `.csv` (UTF-8, separated by commas) or `.parquet`.
+        zone: fixed zone(s) of the camera, on top of a column `zone`.
+
+    Returns:
+        A validated manifest.
+
+    Raises:
+        InputError: no such file, or one that cannot be read as what its suffix says.
+        ManifestError: faults in it; rows are named as a text editor numbers them (CSV, header = 1), or
+            counted from 1 (Parquet).
+    """
+    file = Path(path).absolute()
+    suffix = file.suffix.lower()
+    if suffix != ".csv" and suffix not in _PARQUET:
+        raise InputError(
+            f"{file}: a manifest is a .csv or a .parquet file, not {suffix or 'one without suffix'}."
+        )
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such manifest.") from None
+    except OSError as error:
+        raise InputError(f"{file}: the manifest cannot be read ({error.strerror}).") from error
+    rows: list[int] | None = None
+    if suffix == ".csv":
+        frame, rows = _parse_csv(content, str(file))
+    else:
+        frame = _parse_parquet(content, str(file))
+    manifest = validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
+    if zone is None:
+        return manifest
+    return validate_manifest(apply_zone(manifest, zone), source=str(file), rows=rows)
+
+
+def load_data(path: StrPath) -> pd.DataFrame:
+    """Read data in whatever known layout it has.
+
+    Args:
+        path: a `.csv` or `.parquet` manifest, or a folder that holds `manifest.csv` or
+            `manifest.parquet`, or `images/` and (optionally) `masks/`, or class sub-folders.
+
+    Returns:
+        A validated manifest.
+
+    Raises:
+        InputError: nothing of that kind is there.
+    """
+    place = Path(path).absolute()
+    if not place.is_dir():
+        return load_manifest(place)
+    named = [place / name for name in ("manifest.csv", "manifest.parquet") if (place / name).is_file()]
+    if len(named) > 1:
+        raise InputError(f"{place}: holds manifest.csv and manifest.parquet; name the one to use.")
+    if named:
+        return load_manifest(named[0])
+    if (place / "images").is_dir():
+        return load_folder(place / "images", place / "masks" if (place / "masks").is_dir() else None)
+    if not _subfolders(place):
+        raise InputError(
+            f"{place}: no data found; expected manifest.csv, manifest.parquet, images/ (and masks/), or one "
+            "sub-folder for each class."
+        )
+    return load_folder(place)
+
+
+def _parse_csv(content: bytes, source: str) -> tuple[pd.DataFrame, list[int]]:
+    """Cells as text, and the line each row starts on."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{source}: not a UTF-8 text file (byte 0x{content[error.start]:02x} in line {line}); "
+            "save it as 'CSV UTF-8'."
+        ) from error
+    if "\0" in text:
+        raise InputError(f"{source}: holds NUL bytes, so it is not a CSV file; save it as 'CSV UTF-8'.")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    header: list[str] = []
+    cells: list[list[str]] = []
+    rows: list[int] = []
+    faults: list[str] = []
+    start = 1
+    try:
+        for record in reader:
+            if not any(cell.strip() for cell in record):
+                pass  # blank lines keep their number but are no rows
+            elif not header:
+                header = [name.strip() for name in record]
+            elif len(record) != len(header):
+                faults.append(f"row {start}: {len(record)} cells, but the header has {len(header)}")
+            else:
+                cells.append(record)
+                rows.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{source}: not a CSV file ({error}, line {reader.line_num}).") from error
+    if not header:
+        raise ManifestError(source, ["the file is empty; a header line with `image,label` is expected"])
+    if len(header) == 1:
+        for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if mark in header[0]:
+                raise InputError(f"{source}: the cells seem to be separated by {name}; save it with commas.")
+    if faults:
+        raise ManifestError(source, faults)
+    # A column without a name is what DataFrame.to_csv writes for its index.
+    named = [position for position, name in enumerate(header) if name]
+    frame = pd.DataFrame([[row[i] for i in named] for row in cells], dtype=object)
+    frame = frame.reindex(columns=range(len(named)))
+    frame.columns = pd.Index([header[i] for i in named])
+    return frame, rows
+
+
+def _parse_parquet(content: bytes, source: str) -> pd.DataFrame:
+    try:
+        # Nullable types: a missing cell must not turn a column of integers into floats ("0" into "0.0").
+        frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow", dtype_backend="numpy_nullable")
+    except Exception as error:  # pyarrow raises several kinds for broken files
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{source}: not a Parquet file, or a damaged one ({reason}).") from error
+    named = [name for name in frame.index.names if name is not None]
+    return frame.reset_index(level=named) if named else frame
+
+
+def _folder(path: StrPath, what: str) -> Path:
+    folder = Path(path).absolute()
+    if not folder.is_dir():
+        problem = "is a file; a folder is expected" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {problem} (`{what}`).")
+    return folder
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path, *, deep: bool) -> list[Path]:
+    """Image files, sorted; those of sub-folders too if `deep`."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        found += [
+            Path(place, name)
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+        ]
+    return sorted(found)
+
+
+def _mask_places(images: Path, masks: Path, files: list[Path]) -> list[str | None]:
+    expected = [masks / path.relative_to(images).with_suffix(".png") for path in files]
+    places = [str(path) if path.is_file() else None for path in expected]
+    if not any(places):
+        raise InputError(
+            f"{masks}: no mask matches an image of {images}; the mask of {files[0].relative_to(images)} "
+            f"would be {expected[0].relative_to(masks)}."
+        )
+    return places
