@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from camgate.data.images import UnreadableImage, read_size
+from camgate.data.many_files import for_each_file
 from camgate.data.regions import zones_from_json
-
-_THREADS = 8
 
 Header = tuple[int, int] | str
 """Size `(height, width)`, or what is wrong with the file; `MISSING` when it is not there."""
@@ -21,7 +19,7 @@ MISSING = "no such file"
 def file_faults(
     images: Sequence[str | None], regions: Sequence[str | None], zones: Sequence[str | None] | None = None
 ) -> tuple[list[tuple[int, str, str]], list[str]]:
-    """Look at every file's header, in threads.
+    """Look at every file's header.
 
     Args:
         images: absolute path of each row; None is skipped.
@@ -32,14 +30,15 @@ def file_faults(
         Faults as (position, column, text), and one line for each image that is there but has no
         readable header.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        image_headers = list(pool.map(_header, images, chunksize=256))
-        region_headers = list(pool.map(partial(_header, mask=True), regions, chunksize=256))
+    image_headers = for_each_file(_header, images)
+    region_headers = for_each_file(partial(_header, mask=True), regions)
     faults: list[tuple[int, str, str]] = []
     unreadable: list[str] = []
     for position, (image, header) in enumerate(zip(images, image_headers, strict=True)):
         if header == MISSING:
             faults.append((position, "image", f"{image}: {MISSING}{_hint(str(image))}"))
+        elif isinstance(header, str) and os.path.isdir(str(image)):
+            faults.append((position, "image", header))
         elif isinstance(header, str):
             unreadable.append(header)
         region = region_headers[position]
@@ -69,7 +68,7 @@ def _header(path: str | None, *, mask: bool = False) -> Header | None:
     try:
         return read_size(path, mask=mask)
     except UnreadableImage as error:
-        if not os.path.lexists(path) or not os.path.exists(path):
+        if not os.path.exists(path):
             return MISSING
         return str(error).removesuffix(".")
 

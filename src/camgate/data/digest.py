@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
 
 from camgate.data.cells import as_text
 from camgate.data.images import UnreadableImage
+from camgate.data.many_files import for_each_file
 from camgate.data.regions import zones_from_json
-
-_THREADS = 8
 
 
 def data_digest(manifest: pd.DataFrame) -> str:
@@ -57,8 +55,7 @@ def data_digest(manifest: pd.DataFrame) -> str:
 def _file_digests(paths: Sequence[str]) -> list[str]:
     """SHA-256 of each file, "" for no file; a file named twice is read once."""
     unique = sorted(set(paths))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = dict(zip(unique, pool.map(_file_digest, unique, chunksize=64), strict=True))
+    digests = dict(zip(unique, for_each_file(_file_digest, unique), strict=True))
     return [digests[path] for path in paths]
 
 

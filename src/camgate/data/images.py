@@ -6,7 +6,6 @@ fault into one error that names the file.
 
 from __future__ import annotations
 
-import warnings
 from os import PathLike
 
 import numpy as np
@@ -89,14 +88,10 @@ def read_mask(path: StrPath) -> NDArray[np.bool_]:
     values = np.asarray(picture)
     if picture.mode == "F":
         values = np.nan_to_num(values)
-    valid = np.asarray(values != 0)
-    if valid.ndim == 2:
-        return valid
-    if picture.mode in {"LA", "La", "PA", "RGBA", "RGBa"}:
-        seen: NDArray[np.bool_] = valid[..., :-1].any(axis=2) & valid[..., -1]
-        return seen
-    coloured: NDArray[np.bool_] = valid.any(axis=2)
-    return coloured
+    valid: NDArray[np.bool_] = np.asarray(values != 0)
+    if valid.ndim == 3 and picture.mode in {"LA", "La", "PA", "RGBA", "RGBa"}:
+        valid = np.any(valid[..., :-1], axis=2, keepdims=True) & valid[..., -1:]
+    return valid if valid.ndim == 2 else np.asarray(np.any(valid, axis=2))
 
 
 def read_size(path: StrPath, *, mask: bool = False) -> tuple[int, int]:
@@ -115,14 +110,12 @@ def read_size(path: StrPath, *, mask: bool = False) -> tuple[int, int]:
         UnreadableImage: missing, or no image header.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                if mask and picture.format in _LOSSY:
-                    raise UnreadableImage(f"{path}: {LOSSY_MASK}.")
-                width, height = picture.size
-                # Pillow reports a TIFF's size upright already.
-                turned = picture.format != "TIFF" and _orientation(picture) >= 5
+        with Image.open(path) as picture:
+            if mask and picture.format in _LOSSY:
+                raise UnreadableImage(f"{path}: {LOSSY_MASK}.")
+            width, height = picture.size
+            # Pillow reports a TIFF's size upright already.
+            turned = picture.format != "TIFF" and _orientation(picture) >= 5
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -133,13 +126,11 @@ def read_size(path: StrPath, *, mask: bool = False) -> tuple[int, int]:
 def _decode(path: StrPath) -> tuple[Image.Image, str | None]:
     """The decoded, upright first frame and the name of its file format."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata is Pillow's business, damaged pixels raise
-            with Image.open(path) as picture:
-                kind = picture.format
-                picture.load()
-                turn = _UPRIGHT.get(_orientation(picture))
-                return (picture.copy() if turn is None else picture.transpose(turn)), kind
+        with Image.open(path) as picture:
+            kind = picture.format
+            picture.load()
+            turn = _UPRIGHT.get(_orientation(picture))
+            return (picture.copy() if turn is None else picture.transpose(turn)), kind
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever their format's library raises

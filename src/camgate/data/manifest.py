@@ -152,17 +152,18 @@ def _paths(cells: list[Any], column: str, root: Path, fault: Any) -> list[str | 
 
 def _label_faults(labels: list[str], classes: Sequence[str] | None, fault: Any) -> list[str]:
     """Blank and unknown labels; returns the faults that belong to no row."""
-    known = None if classes is None else [str(name) for name in classes]
+    present = set(labels)
+    known = [] if classes is None else [str(name) for name in classes]
+    unknown: dict[str, str] = {}
+    for name in present.difference(known, {""}) if classes is not None else ():
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        unknown[name] = f"{name!r} is not one of the classes {', '.join(known)}{hint}"
     for position, label in enumerate(labels):
         if not label:
             fault(position, "label", "empty")
-        elif known is not None and label not in known:
-            near = difflib.get_close_matches(label, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            fault(position, "label", f"{label!r} is not one of the classes {', '.join(known)}{hint}")
-    if known is None:
-        return []
-    present = set(labels)
+        elif label in unknown:
+            fault(position, "label", unknown[label])
     return [f"column label: class {name!r} has no image" for name in known if name not in present]
 
 

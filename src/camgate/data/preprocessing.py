@@ -134,9 +134,11 @@ class _ScaleTogether(v2.Transform):  # type: ignore[misc]  # torchvision is unty
         if not isinstance(inpt, tv_tensors.Mask):
             return v2.functional.resize(inpt, self.size, antialias=self.antialias)
         source = inpt.as_subclass(Tensor)
+        if not bool(source.any()):
+            return tv_tensors.wrap(source.new_zeros(self.size), like=inpt)
         cover = v2.functional.resize_image(source[None].float(), self.size, antialias=self.antialias)[0]
         valid = cover >= _HALF
-        if not bool(valid.any()) and bool(source.any()):
+        if not bool(valid.any()):
             peak = float(cover.max())
             valid = (cover >= peak - 1e-4) & (cover > 0)
         return tv_tensors.wrap(valid, like=inpt)

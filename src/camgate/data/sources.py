@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 SPLITS = frozenset({"train", "val", "validation", "test"})
 _PARQUET = frozenset({".parquet", ".pq"})
+
+_log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
 Zones = Zone | Sequence[Zone] | None
@@ -114,10 +117,11 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
         frame, rows = _parse_csv(content, str(file))
     else:
         frame = _parse_parquet(content, str(file))
-    manifest = validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
-    if zone is None:
-        return manifest
-    return validate_manifest(apply_zone(manifest, zone), source=str(file), rows=rows)
+    if zone is not None:
+        # First without files: faults in the file's own zone cells are to be collected with all others.
+        frame = validate_manifest(frame, source=str(file), root=file.parent, rows=rows, check_files=False)
+        frame = apply_zone(frame, zone)
+    return validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
 
 
 def load_data(path: StrPath) -> pd.DataFrame:
@@ -243,4 +247,7 @@ def _mask_places(images: Path, masks: Path, files: list[Path]) -> list[str | Non
             f"{masks}: no mask matches an image of {images}; the mask of {files[0].relative_to(images)} "
             f"would be {expected[0].relative_to(masks)}."
         )
+    unused = set(_files(masks, deep=True)).difference(expected)
+    if unused:
+        _log.warning("%s: %d mask(s) belong to no image, the first: %s", masks, len(unused), min(unused))
     return places
