@@ -201,7 +201,8 @@ class Classifier:
         """SHA-256 (hex) that names this classifier.
 
         That of the logged model where it was loaded from one and is unchanged since (`source_digest`); else
-        over the sorted (path, SHA-256) of the files that `save` writes. Device and memory format do not matter.
+        over the sorted (path, SHA-256) of the files that `save` writes. Device and memory format do not
+        matter.
         """
         content = self._content_digest()
         if self._source_digest is not None and content == self._vouched_for:

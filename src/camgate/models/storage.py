@@ -177,8 +177,16 @@ def parse_safetensors(content: bytes, *, source: str) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_state(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy `tensors` into `module`, strictly, keeping the type that each was saved with.
+def restore_state(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, keep_types: bool = False
+) -> None:
+    """Copy `tensors` into `module`, strictly.
+
+    Args:
+        module: to be filled.
+        tensors: by name, as in the module's `state_dict`.
+        source: where they come from, for messages.
+        keep_types: convert to the module's types; otherwise each tensor keeps the type it was saved with.
 
     Raises:
         ModelError: names missing and unexpected keys and other shapes; the module is then unchanged.
@@ -201,7 +209,7 @@ def restore_state(module: nn.Module, tensors: Mapping[str, Tensor], *, source: s
         raise ModelError(f"{source}: does not fit the module; " + "; ".join(faults))
     # A builder makes float32; a half precision module has to compute in half precision again. Setting `.data`
     # rather than the parameter keeps tied weights tied.
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in () if keep_types else (*module.named_parameters(), *module.named_buffers()):
         if name in tensors and tensor.dtype != tensors[name].dtype:
             tensor.data = tensor.data.to(tensors[name].dtype)
     module.load_state_dict(dict(tensors), strict=True)

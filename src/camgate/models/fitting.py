@@ -1,0 +1,279 @@
+"""The Lightning side of training. Importing this module needs the extra `camgate[training]`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor, nn
+
+from camgate.data.dataset import Batch
+from camgate.errors import ModelError
+from camgate.models.augmentation import Augmentation
+from camgate.models.classifier import Classifier
+from camgate.models.progress import ProgressLine
+
+OnEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """What `fit` is told; see `camgate.models.training.train_classifier`."""
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    patience: int
+    seed: int
+    augmentation: Augmentation | None
+
+
+@dataclass
+class Fitted:
+    """What `fit` hands back, beside the module it has changed."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    faults: set[str] = field(default_factory=set)
+
+
+def fit(
+    classifier: Classifier,
+    training: Iterable[Batch],
+    validation: Iterable[Batch],
+    *,
+    settings: FitSettings,
+    progress: ProgressLine,
+    on_epoch: OnEpoch | None = None,
+) -> Fitted:
+    """Train the classifier's module in place and leave it with the weights of its best epoch.
+
+    Best is the lowest validation loss. The module ends on the CPU, in evaluation mode. Global random state,
+    determinism flags and Lightning's log level are as before afterwards.
+
+    Raises:
+        ModelError: a loss that is not finite, or outputs that do not fit the classes.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="camgate-training-") as scratch,
+        _quiet(),
+        _reproducible(settings),
+    ):
+        body = _Body(classifier, settings, batches=_length(training))
+        checkpoint = ModelCheckpoint(
+            dirpath=scratch,
+            filename="best",
+            monitor="validation_loss",
+            save_top_k=1,
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        reporter = _Reporter(body, progress, on_epoch)
+        stopping = EarlyStopping(monitor="validation_loss", patience=settings.patience, check_finite=False)
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=settings.epochs,
+            callbacks=[stopping, checkpoint, reporter],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            gradient_clip_val=1.0,
+            deterministic="warn",
+            default_root_dir=scratch,
+        )
+        with progress:
+            trainer.fit(body, train_dataloaders=training, val_dataloaders=validation)
+        best = torch.load(Path(checkpoint.best_model_path), map_location="cpu", weights_only=True)
+        body.cpu().load_state_dict(best["state_dict"])
+        classifier.module.eval()
+        best_epoch = min(reporter.history, key=lambda row: row["validation_loss"])["epoch"]
+        return Fitted(reporter.history, int(best_epoch), body.faults)
+
+
+class _Body(pl.LightningModule):
+    def __init__(self, classifier: Classifier, settings: FitSettings, *, batches: int) -> None:
+        super().__init__()
+        self.module = classifier.module
+        self.faults: set[str] = set()
+        self.training_sums = _Sums()
+        self._classifier = classifier
+        self._settings = settings
+        self._batches = batches
+        self._chance = torch.Generator().manual_seed(settings.seed)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor | None:
+        images, regions, labels = self._readable(batch)
+        if len(labels) < 2:  # batch normalisation needs two
+            return None
+        if self._settings.augmentation is not None:
+            images, _ = self._settings.augmentation(images, regions, generator=self._chance)
+        return self._loss(images, labels, self.training_sums)
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation_sums = _Sums()
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        images, _, labels = self._readable(batch)
+        if len(labels):
+            self._loss(images, labels, self._validation_sums)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, accuracy = self._validation_sums.means()
+        self.log("validation_loss", loss)
+        self.log("validation_accuracy", accuracy)
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.AdamW(
+            _groups(self.module, self._settings.weight_decay), lr=self._settings.learning_rate
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=self._settings.learning_rate,
+            total_steps=max(2, self._settings.epochs * self._batches),
+            pct_start=0.25,
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _readable(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        if not any(batch.faults):
+            return batch.images, batch.regions, batch.labels
+        self.faults.update(fault for fault in batch.faults if fault is not None)
+        keep = torch.tensor([fault is None for fault in batch.faults], device=batch.images.device)
+        return batch.images[keep], batch.regions[keep], batch.labels[keep]
+
+    def _loss(self, images: Tensor, labels: Tensor, sums: _Sums) -> Tensor:
+        logits = self._classifier.logits(images)
+        loss = F.cross_entropy(logits, labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                f"the {'training' if self.training else 'validation'} loss is {value} in epoch "
+                f"{self.current_epoch + 1}: lower `learning_rate` (now {self._settings.learning_rate}), or "
+                "look for broken weights"
+            )
+        sums.add(value, int((logits.argmax(dim=1) == labels).sum()), len(labels))
+        return loss
+
+
+class _Reporter(pl.Callback):
+    """Keeps the history and tells the progress line and the caller."""
+
+    def __init__(self, body: _Body, progress: ProgressLine, on_epoch: OnEpoch | None) -> None:
+        self.history: list[dict[str, float]] = []
+        self._body = body
+        self._progress = progress
+        self._on_epoch = on_epoch
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        self._progress.batch_done()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._body.training_sums = _Sums()
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        loss, accuracy = self._body.training_sums.means()
+        epoch = trainer.current_epoch + 1
+        metrics = {
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "validation_loss": float(trainer.callback_metrics["validation_loss"]),
+            "validation_accuracy": float(trainer.callback_metrics["validation_accuracy"]),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": time.monotonic() - self._started,
+        }
+        self.history.append({"epoch": epoch, **metrics})
+        self._progress.epoch_done(epoch, metrics)
+        if self._on_epoch is not None:
+            self._on_epoch(epoch, metrics)
+
+
+@dataclass
+class _Sums:
+    """Mean loss and accuracy over images, not over batches of unequal size."""
+
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+
+    def add(self, loss: float, correct: int, count: int) -> None:
+        self.loss += loss * count
+        self.correct += correct
+        self.count += count
+
+    def means(self) -> tuple[float, float]:
+        if not self.count:
+            raise ModelError("an epoch had no readable image")
+        return self.loss / self.count, self.correct / self.count
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay weights, but neither biases nor normalisation (one-dimensional parameters)."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _length(batches: Iterable[Batch]) -> int:
+    return len(batches)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No Lightning advertisements, device tables or advice about workers."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _reproducible(settings: FitSettings) -> Iterator[None]:
+    """Seed everything inside; outside, random state and determinism flags are as before."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
+    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
+    environment = {name: os.environ.get(name) for name in names}
+    python, array = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            pl.seed_everything(settings.seed, workers=True, verbose=False)
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
