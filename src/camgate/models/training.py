@@ -86,7 +86,8 @@ def train_classifier(
         seed: decides first weights, order, augmentation and the rows held out.
         workers: processes that read images; 0 reads in this one.
         weights: file to start from, safetensors or a state dict saved by torch (read without running
-            pickled code). A last layer of another shape is left random, so that weights for other classes can be used.
+            pickled code). A last layer of another shape is left random, so that weights for other
+            classes can be used.
         allow_code: also for a builder that is an import path.
         progress: one line on standard error.
         on_epoch: called with the epoch (from 1) and its metrics.
