@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.models.builders import build
+from camgate.models.checks import check_images, checked_classes, checked_outputs
 from camgate.models.storage import Spec, files_digest, read_folder, restore_state, to_files, write_folder
 
 
@@ -97,11 +98,7 @@ class Classifier:
             InputError: images of another type or shape.
             ModelError: the module fails on them, or returns something else than (B, classes).
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise InputError(
-                f"`images` must be uint8 of shape (B, 3, h, w), got {images.dtype} of shape "
-                f"{tuple(images.shape)}"
-            )
+        check_images(images)
         batch = self.preprocessing.normalise(images.to(self.device)).to(_floating_type(self.module))
         # One memory format whatever the weights have: kernels differ in the last bit between formats.
         batch = batch.contiguous(memory_format=torch.channels_last)
@@ -111,8 +108,7 @@ class Classifier:
             raise
         except RuntimeError as error:
             raise ModelError(f"the model fails on images of shape {tuple(batch.shape)}: {error}") from error
-        self._check_outputs(outputs, len(images))
-        return outputs.float()  # type: ignore[no-any-return]
+        return checked_outputs(outputs, count=len(images), classes=self.classes).float()
 
     def probabilities(self, images: Tensor, batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Softmax of the logits, in evaluation mode and without gradients.
@@ -221,44 +217,6 @@ class Classifier:
             target_layer=self.target_layer,
         )
         return to_files(spec, self.module)
-
-    def _check_outputs(self, outputs: Any, count: int) -> None:
-        if not isinstance(outputs, Tensor):
-            raise ModelError(
-                f"the model returns {type(outputs).__name__} instead of one tensor (B, classes): wrap it in "
-                "a module that returns the logits only"
-            )
-        if outputs.ndim != 2 or outputs.shape[0] != count:
-            raise ModelError(
-                f"the model must return ({count}, {len(self.classes)}) for {count} images, "
-                f"got {tuple(outputs.shape)}"
-            )
-        if outputs.shape[1] != len(self.classes):
-            raise ModelError(
-                f"the model has {outputs.shape[1]} outputs, but {len(self.classes)} classes are named "
-                f"({', '.join(self.classes)})"
-            )
-        if not outputs.is_floating_point():
-            raise ModelError(f"the model must return floating point logits, got {outputs.dtype}")
-
-
-def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """The class names as a tuple.
-
-    Raises:
-        ModelError: fewer than two, one that is no text or blank, or the same twice.
-    """
-    if isinstance(classes, str):
-        raise ModelError(f"`classes` must be a list of names, got the text {classes!r}")
-    names = tuple(classes)
-    if len(names) < 2:
-        raise ModelError(f"`classes` must name at least two classes, got {list(names)}")
-    for position, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise ModelError(f"`classes` must be non-empty texts, got {name!r} at position {position}")
-        if name in names[:position]:
-            raise ModelError(f"`classes` names {name!r} twice")
-    return names
 
 
 @contextmanager

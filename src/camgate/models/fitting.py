@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import random
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name everybody knows it by
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -27,6 +21,7 @@ from camgate.errors import ModelError
 from camgate.models.augmentation import Augmentation
 from camgate.models.classifier import Classifier
 from camgate.models.progress import ProgressLine
+from camgate.models.surroundings import quiet_lightning, reproducible
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
@@ -71,8 +66,8 @@ def fit(
     """
     with (
         tempfile.TemporaryDirectory(prefix="camgate-training-") as scratch,
-        _quiet(),
-        _reproducible(settings),
+        quiet_lightning(),
+        reproducible(settings.seed),
     ):
         body = _Body(classifier, settings, batches=_length(training))
         checkpoint = ModelCheckpoint(
@@ -236,44 +231,3 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 def _length(batches: Iterable[Batch]) -> int:
     return len(batches)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No Lightning advertisements, device tables or advice about workers."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def _reproducible(settings: FitSettings) -> Iterator[None]:
-    """Seed everything inside; outside, random state and determinism flags are as before."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn = (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
-    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
-    environment = {name: os.environ.get(name) for name in names}
-    python, array = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            pl.seed_everything(settings.seed, workers=True, verbose=False)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(array)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
-            for name, value in environment.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value

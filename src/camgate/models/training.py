@@ -19,7 +19,8 @@ from camgate.data.splits import training_rows
 from camgate.errors import InputError, ModelError
 from camgate.models.augmentation import Augmentation
 from camgate.models.builders import build
-from camgate.models.classifier import Classifier, checked_classes
+from camgate.models.checks import checked_classes
+from camgate.models.classifier import Classifier
 from camgate.models.loading import batches, refuse_unreadable
 from camgate.models.progress import ProgressLine
 from camgate.models.storage import parse_safetensors, restore_state
