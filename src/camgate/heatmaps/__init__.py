@@ -1,1 +1,1 @@
-"""camgate.heatmaps"""
+"""Explainers, target layers and overlays."""
