@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from camgate.errors import InputError
+from camgate.files import atomic_folder
 from camgate.heatmaps.overlays import triptych
 
 FORMAT = 1
@@ -149,43 +148,18 @@ class AuditResult:
     def save(self, folder: str | Path) -> Path:
         """Write the audit folder: all of it, or nothing.
 
-        Everything goes to a temporary sibling that is renamed at the end, so a full disk or a crash
-        leaves no half-written folder.
-
         Args:
             folder: must not exist yet, or be an empty folder.
-
-        Returns:
-            The folder.
 
         Raises:
             InputError: the folder holds something already, or cannot be written.
         """
-        target = Path(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(
-                f"{target} exists and is not empty; give a new folder, audits are never overwritten."
-            )
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        except OSError as error:
-            raise InputError(f"{target}: cannot be created ({error}).") from error
-        try:
-            self._write(scratch)
-            scratch.chmod(0o755)
-            if target.exists():
-                target.rmdir()
-            scratch.rename(target)
-        except OSError as error:
-            raise InputError(
-                f"{target}: the audit could not be written ({error}); nothing was left behind."
-            ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return target
+        with atomic_folder(folder) as scratch:
+            self.write_into(scratch)
+        return Path(folder)
 
-    def _write(self, folder: Path) -> None:
+    def write_into(self, folder: Path) -> None:
+        """Write the files into an existing folder, for callers that add their own before it is renamed."""
         (folder / "audit.json").write_text(json.dumps(self.meta(), indent=2) + "\n", encoding="utf-8")
         self.scores.to_parquet(folder / "scores.parquet", index=False)
         if self.interventions is not None:

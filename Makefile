@@ -1,0 +1,69 @@
+# `make demo` and `make test` do everything on a fresh machine with Python 3.11, make and pip.
+# All targets share one virtual environment, .venv, and are safe to run again.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp-setup
+WORKDIR ?= demo
+PYTEST_ARGS ?=
+
+export MLFLOW_DISABLE_TELEMETRY := true
+export ZENML_ANALYTICS_OPT_IN := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps picture clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "camgate needs Python 3.11 ($(PYTHON) not found; set PYTHON=...)"; exit 2; }
+	@test -e src/camgate/steps/__init__.py || { echo "src/camgate/steps is a symbolic link that this checkout did not create: on Windows set 'git config core.symlinks true' and check out again"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## make .venv and install camgate with all it needs
+
+demo: $(STAMP) ## the whole story: a biased model is refused, an honest one becomes champion
+	$(BIN)/camgate demo --workdir $(WORKDIR)
+
+ui: $(STAMP) ## MLflow's pages on the demo's store (http://127.0.0.1:5000)
+	@test -f $(WORKDIR)/mlflow.db || { echo "no store in $(WORKDIR); run 'make demo' first"; exit 2; }
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(WORKDIR)/mlflow.db
+
+lint: $(STAMP) ## ruff: style, docstrings, annotations, security
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## rewrite the code the way `lint` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict, on the package
+	$(BIN)/mypy
+
+imports: $(STAMP) ## the one-way arrows between the parts
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## the tests alone
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test: lint types imports unit ## set up, lint, types, import contracts, tests
+
+test-long: $(STAMP) lint types imports ## everything, full-size versions included
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench-scenes: $(STAMP) ## scenes rendered per second
+	$(BIN)/python benchmarks/scenes_speed.py
+
+bench-heatmaps: $(STAMP) ## cost of a heatmap relative to a plain forward pass
+	$(BIN)/python benchmarks/heatmap_speed.py
+
+picture: $(STAMP) ## the README's picture of a blocked model, from the demo's results
+	$(BIN)/python docs/make_picture.py --workdir $(WORKDIR) --out docs/images/blocked.png
+
+clean: ## remove .venv, the demo's folder and caches
+	rm -rf $(VENV) $(WORKDIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist src/*.egg-info

@@ -1,0 +1,144 @@
+"""Running the interventions: composites through the model, one row per prediction."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from camgate.audit.interventions import camera_medians, make_composites, pair_donors, sample_recipients
+from camgate.audit.result import INTERVENTION_COLUMNS, AuditSettings
+from camgate.data.dataset import ImageDataset
+from camgate.errors import ModelError
+from camgate.models.classifier import Classifier
+
+CHUNK = 64
+
+
+class Images:
+    """Row number -> image uint8 `(H, W, 3)` and valid region bool `(H, W)`, with a bounded cache."""
+
+    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 512 * 2**20) -> None:
+        self._dataset = dataset
+        self._most_bytes = most_bytes
+        self._held = 0
+        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+
+    def __call__(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image and its region, as the model sees them before normalisation."""
+        if row in self._cache:
+            self._cache.move_to_end(row)
+            return self._cache[row]
+        sample = self._dataset[row]
+        image = np.ascontiguousarray(np.asarray(sample.image).transpose(1, 2, 0))
+        pair = image, np.asarray(sample.region).astype(bool)
+        self._cache[row] = pair
+        self._held += image.nbytes
+        while self._held > self._most_bytes and len(self._cache) > 1:
+            _, (dropped, _) = self._cache.popitem(last=False)
+            self._held -= dropped.nbytes
+        return pair
+
+
+def run_interventions(
+    model: Classifier,
+    images: Images,
+    rows: pd.DataFrame,
+    scores: pd.DataFrame,
+    region_free: tuple[str, ...],
+    settings: AuditSettings,
+    report: Callable[[str, int, int], None],
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Predict every recipient as it is and on swapped backgrounds.
+
+    Args:
+        model: the classifier.
+        images: access by row number.
+        rows: the audited manifest rows.
+        scores: their scores, in the same order.
+        region_free: classes without objects, replaced as a whole.
+        settings: draws, fill, margin, match_on, seed, cap.
+        report: progress.
+
+    Returns:
+        The table (`INTERVENTION_COLUMNS`) and warnings for the reader.
+    """
+    labels = scores["label"].to_numpy().astype(str)
+    groups = scores["group"].to_numpy().astype(str)
+    usable = scores["status"].ne("unreadable").to_numpy()
+    usable &= scores["status"].ne("no_region").to_numpy() | np.isin(labels, region_free)
+    strata = None
+    if settings.match_on:
+        strata = rows[list(settings.match_on)].astype(str).agg("\x1f".join, axis=1).to_numpy()
+    recipients = sample_recipients(
+        np.flatnonzero(usable), labels, groups, most=settings.max_interventions, seed=settings.seed
+    )
+    pairings, left_out = pair_donors(
+        labels, groups, usable, recipients, draws=settings.draws, strata=strata, seed=settings.seed
+    )
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes = (
+            f"{left_out} of {len(recipients)} images had no donor outside their own group and were not "
+            "tested by swapping backgrounds.",
+        )
+    medians = {}
+    cameras = rows["camera"].astype(str).to_numpy() if "camera" in rows else np.full(len(rows), "")
+    if settings.fill == "median":
+        medians = camera_medians(lambda row: images(row)[0], np.where(usable, cameras, "\x00"))
+        if "camera" not in rows:
+            notes = (
+                *notes,
+                "fill=median with no `camera` column: all images are taken to be of one camera.",
+            )
+
+    tested = sorted({pairing.recipient for pairing in pairings})
+    ids = scores["image_id"].to_numpy().astype(str)
+    records: list[tuple[str, str, int, str | None, str, float]] = []
+    pending: list[tuple[int, str, int, str | None, np.ndarray]] = []
+    total = len(tested) + 2 * len(pairings)
+
+    def flush() -> None:
+        if not pending:
+            return
+        batch = torch.from_numpy(np.stack([entry[4] for entry in pending])).permute(0, 3, 1, 2)
+        probabilities = model.probabilities(batch, batch_size=CHUNK)
+        if not np.isfinite(probabilities).all():
+            raise ModelError("the model gives NaN or infinite outputs on images with swapped backgrounds.")
+        for (row, arm, draw, donor, _), probability in zip(pending, probabilities, strict=True):
+            target = model.classes.index(labels[row])
+            records.append(
+                (
+                    ids[row],
+                    arm,
+                    draw,
+                    donor,
+                    model.classes[int(probability.argmax())],
+                    float(probability[target]),
+                )
+            )
+        pending.clear()
+        report("interventions", len(records), total)
+
+    report("interventions", 0, total)
+    for row in tested:
+        pending.append((row, "original", 0, None, images(row)[0]))
+        if len(pending) >= CHUNK:
+            flush()
+    composites = make_composites(
+        sorted(pairings, key=lambda pairing: (pairing.recipient, pairing.draw)),
+        images,
+        margin=settings.margin,
+        median_of=lambda row: medians.get(cameras[row]),
+    )
+    for pairing, same, other in composites:
+        pending.append((pairing.recipient, "same_class", pairing.draw, ids[pairing.same], same))
+        pending.append((pairing.recipient, "other_class", pairing.draw, ids[pairing.other], other))
+        if len(pending) >= CHUNK:
+            flush()
+    flush()
+    table = pd.DataFrame(records, columns=list(INTERVENTION_COLUMNS))
+    return table.astype({"draw": "int64", "target_probability": "float64"}), notes

@@ -1,0 +1,117 @@
+"""The one pass: logits, raw maps and scores of every image from the same forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from camgate.audit.result import AuditSettings
+from camgate.audit.scores import region_on_grid, score_maps, status_of
+from camgate.data.dataset import Batch
+from camgate.heatmaps.explainers import Explainer
+from camgate.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the data gives, rows in the order of the dataset.
+
+    Attributes:
+        table: the model's and the map's columns of `SCORE_COLUMNS`.
+        maps: float32 `(n, h, w)`, raw maps; zero where unreadable.
+        grids: float32 `(n, h, w)`, valid share of each cell, not grown.
+    """
+
+    table: pd.DataFrame
+    maps: np.ndarray
+    grids: np.ndarray
+
+
+def heatmap_pass(
+    model: Classifier,
+    batches: Iterable[Batch],
+    settings: AuditSettings,
+    *,
+    progress: Callable[[int], None],
+) -> Pass:
+    """Explain and score every image once.
+
+    Args:
+        model: the classifier.
+        batches: batches of an unshuffled `ImageDataset`.
+        settings: method, layer, target, tolerance.
+        progress: called with the number of images done.
+    """
+    maps: list[np.ndarray] = []
+    grids: list[np.ndarray] = []
+    tables: list[pd.DataFrame] = []
+    done = 0
+    progress(0)
+    with Explainer(model, layer=settings.target_layer, method=settings.method) as explainer:
+        for batch in batches:
+            table, batch_maps, batch_grids = _score_batch(model, explainer, batch, settings)
+            tables.append(table)
+            maps.append(batch_maps)
+            grids.append(batch_grids)
+            done += len(table)
+            progress(done)
+    return Pass(pd.concat(tables, ignore_index=True), np.concatenate(maps), np.concatenate(grids))
+
+
+def _score_batch(
+    model: Classifier, explainer: Explainer, batch: Batch, settings: AuditSettings
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    readable = np.array([fault is None for fault in batch.faults])
+    count = len(readable)
+    regions = np.asarray(batch.regions)[readable]
+    maps = np.zeros((count, *settings.map_size), dtype=np.float32)
+    grids = np.zeros_like(maps)
+    predicted = np.full(count, None, dtype=object)
+    target = predicted.copy()
+    confidence = np.full(count, np.nan)
+    label_maps = maps.copy()
+    if readable.any():
+        labels = batch.labels[readable]
+        heat = explainer(batch.images[readable], None if settings.target == "predicted" else labels)
+        maps[readable] = label_maps[readable] = np.asarray(heat.maps)
+        if (heat.targets != labels).any():
+            label_maps[readable] = np.asarray(explainer.maps_for(labels))
+        grids[readable] = region_on_grid(regions, settings.map_size)
+        names = np.array(model.classes, dtype=object)
+        probabilities = np.asarray(heat.logits.softmax(dim=1))
+        predicted[readable] = names[probabilities.argmax(axis=1)]
+        confidence[readable] = probabilities.max(axis=1)
+        target[readable] = names[np.asarray(heat.targets)]
+    everywhere = np.asarray(batch.regions)
+    scored = score_maps(maps, everywhere, tolerance=settings.tolerance)
+    scored_label = score_maps(label_maps, everywhere, tolerance=settings.tolerance)
+    status = np.array(
+        [
+            status_of(readable=bool(r), has_region=bool(h), below_resolution=bool(b), dead=bool(d))
+            for r, h, b, d in zip(
+                readable, scored.has_region, scored.below_resolution, scored.dead, strict=True
+            )
+        ],
+        dtype=object,
+    )
+    # A share is reported where it means something: the region is known, resolved, and the map alive.
+    share = status == "ok"
+    known = scored.has_region & readable
+    table = pd.DataFrame(
+        {
+            "predicted": predicted,
+            "confidence": confidence,
+            "target": target,
+            "invalid_activation": np.where(share, scored.invalid_activation, np.nan),
+            "invalid_activation_label": np.where(share, scored_label.invalid_activation, np.nan),
+            "invalid_area": np.where(known, scored.invalid_area, np.nan),
+            "invalid_area_raw": np.where(known, scored.invalid_area_raw, np.nan),
+            "invalid_lift": np.where(share, scored.invalid_lift, np.nan),
+            "peak_invalid": np.where(share, scored.peak_invalid, np.nan),
+            "status": status,
+        }
+    )
+    return table, maps, grids

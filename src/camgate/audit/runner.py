@@ -1,0 +1,268 @@
+"""`audit`: heatmaps, scores and interventions of one model on one data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+
+import numpy as np
+import pandas as pd
+
+from camgate.audit.causal import Images, run_interventions
+from camgate.audit.onepass import heatmap_pass
+from camgate.audit.result import AuditResult, AuditSettings, GalleryItem
+from camgate.audit.scores import centre_map, grow
+from camgate.data.dataset import ImageDataset, make_loader
+from camgate.data.manifest import audited_rows, data_digest, validate_manifest
+from camgate.errors import InputError
+from camgate.heatmaps.layers import choose_layer, resolve_method
+from camgate.models.classifier import Classifier
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+TARGETS = ("predicted", "label")
+FILLS = ("inpaint", "median")
+REGION_SAMPLE = 64
+LIBRARIES = (
+    "camgate",
+    "torch",
+    "torchvision",
+    "grad-cam",
+    "numpy",
+    "pandas",
+    "opencv-python-headless",
+    "pillow",
+)
+
+
+def audit(
+    model: Classifier,
+    manifest: pd.DataFrame,
+    *,
+    method: str = "auto",
+    target_layer: str | None = None,
+    target: str = "predicted",
+    interventions: bool = True,
+    slices: Sequence[str] = (),
+    seed: int | None = None,
+    tolerance: int = 1,
+    draws: int = 3,
+    fill: str = "inpaint",
+    margin: float = 0.05,
+    match_on: Sequence[str] = (),
+    max_interventions: int = 1000,
+    batch_size: int = 32,
+    workers: int = 0,
+    gallery_worst: int = 24,
+    gallery_sample: int = 24,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Audit where a classifier looks and what it decides on.
+
+    Args:
+        model: the classifier; it is left exactly as it was.
+        manifest: one row per image, see `load_manifest`. Audited are the rows with `split == "test"`
+            where the column exists, else all.
+        method: explainer by name; `auto` is gradcam at the last stage of a net that ends in global
+            pooling and hirescam at any other layer.
+        target_layer: module name; None takes the model's own, else the rule's choice.
+        target: explain the `predicted` class or the `label`.
+        interventions: also swap backgrounds; False gives heatmaps and scores only.
+        slices: manifest columns to report and judge separately.
+        seed: of donors, samples and bootstraps; None derives it from model and data digest, so that it
+            cannot be shopped for.
+        tolerance: cells by which the valid region is grown on the map, >= 0.
+        draws: donor pairs per recipient, >= 1.
+        fill: how donors' objects are removed: `inpaint`, or `median` of the fixed camera (column `camera`
+            where there are several).
+        margin: widening of kept objects, as a share of the shorter image side, 0..0.5.
+        match_on: manifest columns on which donor and recipient must agree (night with night).
+        max_interventions: recipients at most, spread evenly over classes and groups.
+        batch_size: images per forward pass; changes no score.
+        workers: loader processes.
+        gallery_worst: pictures of the highest invalid activation to keep.
+        gallery_sample: pictures of a random sample, stratified by class, to keep.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The audit's result.
+
+    Raises:
+        InputError: an option or the manifest cannot be used.
+        ModelError: the model cannot be audited (no spatial layer, NaN logits, wrong layer name).
+    """
+    _validate(target, tolerance, draws, fill, margin, max_interventions, batch_size)
+    manifest = validate_manifest(manifest, classes=model.classes)
+    for column in (*slices, *match_on):
+        if column not in manifest.columns:
+            raise InputError(
+                f"the manifest has no column {column!r} named in `slices` or `match_on`; it has "
+                f"{', '.join(map(str, manifest.columns))}."
+            )
+    rows, warnings = audited_rows(manifest)
+    if rows["label"].nunique() < 2:
+        raise InputError(
+            f"all {len(rows)} audited images are labelled {rows['label'].iloc[0]!r}; an audit needs at least "
+            "two classes."
+        )
+    report = progress or (lambda stage, done, total: None)
+    dataset = ImageDataset(rows, model.preprocessing, model.classes)
+    choice = choose_layer(model, _sample_regions(dataset), requested=target_layer)
+    settings = AuditSettings(
+        method=resolve_method(method, choice),
+        method_requested=method,
+        target_layer=choice.name,
+        target_layer_reason=choice.reason,
+        target_layer_rule=choice.rule,
+        map_size=choice.grid,
+        target=target,
+        tolerance=tolerance,
+        interventions=interventions,
+        draws=draws,
+        fill=fill,
+        margin=margin,
+        match_on=tuple(match_on),
+        slices=tuple(slices),
+        seed=0,
+        max_interventions=max_interventions,
+    )
+    report("fingerprint", 0, 1)
+    digests = model.digest(), data_digest(rows)
+    report("fingerprint", 1, 1)
+    settings = settings.model_copy(update={"seed": derive_seed(*digests) if seed is None else seed})
+
+    loader = make_loader(dataset, batch_size=batch_size, workers=workers)
+    found = heatmap_pass(model, loader, settings, progress=lambda done: report("heatmaps", done, len(rows)))
+    scores = _score_table(found.table, rows, settings)
+    region_free = _region_free(scores)
+    images = Images(dataset)
+    table = None
+    if interventions:
+        table, notes = run_interventions(model, images, rows, scores, region_free, settings, report)
+        warnings = (*warnings, *notes)
+    return AuditResult(
+        settings=settings,
+        classes=model.classes,
+        model_digest=digests[0],
+        data_digest=digests[1],
+        scores=scores,
+        interventions=table,
+        baselines=_baselines(scores, found.maps, found.grids, settings),
+        gallery=_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
+        region_free=region_free,
+        warnings=tuple(warnings),
+        versions={name: metadata.version(name) for name in LIBRARIES},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        model_uri=model.model_uri,
+    )
+
+
+def derive_seed(model_digest: str, data_digest: str) -> int:
+    """The seed that model and data themselves give, 0..2**32-1."""
+    return int(hashlib.sha256(f"{model_digest}:{data_digest}".encode()).hexdigest()[:8], 16)
+
+
+def _validate(
+    target: str, tolerance: int, draws: int, fill: str, margin: float, max_interventions: int, batch_size: int
+) -> None:
+    for name, value, allowed in (("target", target, TARGETS), ("fill", fill, FILLS)):
+        if value not in allowed:
+            raise InputError(f"`{name}` must be one of {', '.join(allowed)}, not {value!r}.")
+    for name, number, least in (
+        ("tolerance", tolerance, 0),
+        ("draws", draws, 1),
+        ("max_interventions", max_interventions, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if number < least:
+            raise InputError(f"`{name}` must be at least {least}, not {number}.")
+    if not 0 <= margin <= 0.5:
+        raise InputError(f"`margin` is a share of the image side from 0 to 0.5, not {margin}.")
+
+
+def _sample_regions(dataset: ImageDataset) -> list[np.ndarray]:
+    """Valid regions of rows spread over the set, for the choice of the layer."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 4 * REGION_SAMPLE)).astype(int))
+    regions = []
+    for row in chosen:
+        sample = dataset[int(row)]
+        if sample.has_region:
+            regions.append(np.asarray(sample.region))
+        if len(regions) == REGION_SAMPLE:
+            break
+    return regions
+
+
+def _score_table(table: pd.DataFrame, rows: pd.DataFrame, settings: AuditSettings) -> pd.DataFrame:
+    """The scores beside what the manifest says of each image."""
+    kept = ["group", "split", *(column for column in settings.slices if column not in ("group", "split"))]
+    split = rows.get("split", "test")
+    manifest = rows.assign(split=split, group=rows["group"].astype(str))
+    return pd.concat([manifest[["image_id", "label"]], table, manifest[kept]], axis=1)
+
+
+def _region_free(scores: pd.DataFrame) -> tuple[str, ...]:
+    """Classes whose readable images all have no region."""
+    readable = scores[scores["status"] != "unreadable"]
+    bare = readable["status"].eq("no_region").groupby(readable["label"]).all()
+    return tuple(str(label) for label in bare.index[bare])
+
+
+def _baselines(
+    scores: pd.DataFrame, maps: np.ndarray, grids: np.ndarray, settings: AuditSettings
+) -> dict[str, float]:
+    """Mean invalid activation of a uniform map, a centre map, and each map on another image's region."""
+    scored = np.flatnonzero(scores["status"].eq("ok"))
+    if not len(scored):
+        return {"uniform": float("nan"), "centre": float("nan"), "shuffled": float("nan")}
+    invalid = 1.0 - grow(grids[scored].astype(np.float64), settings.tolerance)
+    centre = centre_map(settings.map_size)
+    share = maps[scored] / maps[scored].sum(axis=(1, 2), keepdims=True)
+    rng = np.random.default_rng(settings.seed)
+    partner = np.arange(len(scored))
+    labels = scores["label"].to_numpy()[scored]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        partner[members] = np.roll(members, 1)
+    others = partner != np.arange(len(scored))
+    shuffled = (share * invalid[partner]).sum(axis=(1, 2))[others]
+    return {
+        "uniform": float(invalid.mean()),
+        "centre": float((invalid * centre).sum(axis=(1, 2)).mean() / centre.sum()),
+        "shuffled": float(shuffled.mean()) if len(shuffled) else float("nan"),
+    }
+
+
+def _gallery(
+    images: Images,
+    scores: pd.DataFrame,
+    maps: np.ndarray,
+    worst: int,
+    sample: int,
+    seed: int,
+) -> tuple[GalleryItem, ...]:
+    """Pictures of the worst images and of a random sample spread evenly over the classes."""
+    shown = scores[scores["status"].isin(["ok", "dead_map", "below_resolution", "no_region"])]
+    ranked = scores[scores["status"].eq("ok")].sort_values(
+        "invalid_activation", ascending=False, kind="stable"
+    )
+    order = shown.sample(frac=1.0, random_state=seed)
+    order = order.assign(turn=order.groupby("label").cumcount()).sort_values("turn", kind="stable")
+    items = []
+    for kind, rows in (("worst", ranked.index[:worst]), ("sample", order.index[:sample])):
+        for rank, row in enumerate(rows):
+            image, region = images(int(row))
+            items.append(
+                GalleryItem(
+                    image_id=str(scores.at[row, "image_id"]),
+                    kind=kind,
+                    rank=rank,
+                    image=image,
+                    heatmap=maps[int(row)],
+                    region=region,
+                )
+            )
+    return tuple(items)
