@@ -29,9 +29,10 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z
 def builder(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register a callable `(num_classes, **args) -> nn.Module` under `name`."""
 
+    if ":" in name or name in BUILDERS:
+        raise ValueError(f"`{name}` cannot name a builder: it is taken already, or holds a colon")
+
     def register(function: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        if ":" in name or name in BUILDERS:
-            raise ValueError(f"`{name}` cannot name a builder: it is taken already, or holds a colon")
         BUILDERS[name] = function
         return function
 
