@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -184,8 +185,13 @@ def _make_ids(images: Sequence[str | None], root: Path) -> list[str]:
         start = os.path.commonpath([os.path.dirname(path) for path in present])
     relative = [PurePath(os.path.relpath(path, start)) if path else PurePath("") for path in images]
     short = [path.with_suffix("").as_posix() if path.name else "" for path in relative]
-    counts = pd.Series(short, dtype=object).value_counts()
-    return [path.as_posix() if counts[name] > 1 else name for path, name in zip(relative, short, strict=True)]
+    counts = Counter(short)
+    whole = [path.as_posix() for path in relative]
+    taken = set(whole)  # "x.png" may be the short name of "x.png.png"
+    return [
+        name if counts[name] == 1 and name not in taken else full
+        for name, full in zip(short, whole, strict=True)
+    ]
 
 
 def _zones(cells: list[Any], root: Path, fault: Any) -> list[str | None]:
