@@ -28,7 +28,6 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z
 
 def builder(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register a callable `(num_classes, **args) -> nn.Module` under `name`."""
-
     if ":" in name or name in BUILDERS:
         raise ValueError(f"`{name}` cannot name a builder: it is taken already, or holds a colon")
 

@@ -17,7 +17,15 @@ from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.models.builders import build
 from camgate.models.checks import check_images, checked_classes, checked_outputs
-from camgate.models.storage import Spec, files_digest, read_folder, restore_state, to_files, write_folder
+from camgate.models.storage import (
+    SPEC_FILE,
+    Spec,
+    files_digest,
+    read_folder,
+    restore_state,
+    to_files,
+    write_folder,
+)
 
 
 class Classifier:
@@ -165,7 +173,12 @@ class Classifier:
         """
         spec, tensors, weights = read_folder(Path(folder))
         with torch.random.fork_rng(devices=[]):  # random first weights must not disturb the caller's seed
-            module = build(spec.builder or "", spec.builder_args, len(spec.classes), allow_code=allow_code)
+            try:
+                module = build(
+                    spec.builder or "", spec.builder_args, len(spec.classes), allow_code=allow_code
+                )
+            except ModelError as error:
+                raise ModelError(f"{Path(folder) / SPEC_FILE}: {error}") from error
         restore_state(module, tensors, source=str(weights))
         module = module.to(memory_format=torch.channels_last).eval()
         return cls(

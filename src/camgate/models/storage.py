@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError
+from camgate.models.checks import checked_classes
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "classifier.json"
@@ -155,6 +156,10 @@ def _read_spec(path: Path) -> Spec:
         raise ModelError(f"{path}: {faults}") from error
     if spec.builder is None:
         raise ModelError(f"{path}: names no `builder`, so the module cannot be rebuilt")
+    try:
+        checked_classes(spec.classes)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     return spec
 
 
