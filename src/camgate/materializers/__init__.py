@@ -1,1 +1,15 @@
-"""camgate.materializers"""
+"""ZenML materializers, without pickle. Importing this package registers them."""
+
+from __future__ import annotations
+
+from camgate.materializers.audit import AuditResultMaterializer
+from camgate.materializers.classifier import ClassifierMaterializer
+from camgate.materializers.evaluation import EvaluationMaterializer
+from camgate.materializers.verdict import VerdictMaterializer
+
+__all__ = [
+    "AuditResultMaterializer",
+    "ClassifierMaterializer",
+    "EvaluationMaterializer",
+    "VerdictMaterializer",
+]
