@@ -7,24 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from data_pictures import STORED
+from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from camgate.data.images import UnreadableImage, read_image, read_mask, read_size
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (10, 14, 3), dtype=np.uint8)
 GREY = PIXELS[..., 0]
-
-# What a camera held in each way stores, so that undoing EXIF's orientation gives the upright array back.
-STORED = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: lambda upright: np.rot90(upright),
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
 
 
 def save_turned(path: Path, upright: np.ndarray, orientation: int) -> Path:
@@ -164,14 +153,12 @@ def test_reading_the_size_decodes_no_pixels(tmp_path: Path, monkeypatch: pytest.
     paths = [save_turned(tmp_path / f"a.{suffix}", PIXELS, 6) for suffix in ("png", "jpg", "tif", "webp")]
     Image.fromarray(PIXELS).save(tmp_path / "plain.png")
 
-    def refuse(*args: object, **options: object) -> None:
-        raise AssertionError("pixels were decoded")
-
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
-    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", refuse)
-    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", refuse)
+    decoded = []
+    for owner in (ImageFile.ImageFile, TiffImagePlugin.TiffImageFile, WebPImagePlugin.WebPImageFile):
+        monkeypatch.setattr(owner, "load", lambda picture: decoded.append(picture.format))
     for path in [*paths, tmp_path / "plain.png"]:
         assert read_size(path) == (10, 14), path
+    assert decoded == []
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask, read_size])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data_pictures import STORED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from scipy import ndimage
-from test_data_images import STORED
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -115,12 +115,19 @@ def test_flip_and_transpose_commute_with_geometry(
     assert (transposed_image.transpose(1, 2).int() - plain_image.int()).abs().max() <= 1
 
 
-def test_integer_scaling_is_the_average_of_blocks() -> None:
+def test_scaling_up_keeps_the_centre_of_every_pixel() -> None:
     region = np.random.default_rng(1).random((12, 12)) > 0.5
     _, moved = Preprocessing(size=(48, 48)).geometry(picture_of(region), region)
-    # Up-sampled, every source pixel keeps its centre.
     np.testing.assert_array_equal(moved.numpy()[1::4, 1::4], region)
     np.testing.assert_array_equal(moved.numpy()[2::4, 2::4], region)
+
+
+def test_a_pixel_that_is_half_valid_is_valid() -> None:
+    region = np.zeros((6, 6), dtype=bool)
+    region[:, :3] = True
+    for side in (region, region[:, ::-1]):
+        _, moved = Preprocessing(size=(3, 3)).geometry(picture_of(side), side)
+        assert moved[0].tolist() == [side[0, 0], True, side[0, 5]]
 
 
 def test_same_size_changes_nothing() -> None:

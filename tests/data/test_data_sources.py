@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_pictures import save_picture, save_region
 
@@ -120,9 +122,12 @@ def test_csv_and_parquet_read_alike(make_rows: Rows, tmp_path: Path) -> None:
 
 
 def test_integers_with_a_gap_stay_integers_in_parquet(make_rows: Rows, tmp_path: Path) -> None:
-    rows = make_rows(3, group=pd.array([1, None, 3], dtype="Int64"))
-    rows.to_parquet(tmp_path / "m.parquet")
-    assert load_manifest(tmp_path / "m.parquet")["group"].tolist() == ["1", "", "3"]
+    rows = make_rows(3, masks=False)
+    table = pa.table({"image": list(rows["image"]), "label": [4, 5, 4], "group": [1, None, 3]})
+    pq.write_table(table, tmp_path / "m.parquet")  # without pandas' notes on types
+    result = load_manifest(tmp_path / "m.parquet")
+    assert result["label"].tolist() == ["4", "5", "4"]
+    assert result["group"].tolist() == ["1", "", "3"]
 
 
 def test_words_for_nothing_are_labels(make_rows: Rows, tmp_path: Path) -> None:
@@ -196,6 +201,19 @@ def test_faults_of_the_file_come_together_when_a_zone_is_given(make_rows: Rows, 
     assert [fault.split(":")[0] for fault in caught.value.faults] == [
         "row 2, column zone",
         "row 3, column label",
+    ]
+
+
+def test_faults_of_the_zone_and_of_the_file_come_together(make_rows: Rows, tmp_path: Path) -> None:
+    rows = make_rows(2)
+    rows.loc[1, "image"] = "gone.png"
+    rows.to_csv(tmp_path / "m.csv", index=False)
+    save_region(tmp_path / "zone.png", size=(2, 2))
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(tmp_path / "m.csv", zone=Zone(mask=tmp_path / "zone.png"))
+    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+        "row 2, column zone",
+        "row 3, column image",
     ]
 
 

@@ -96,6 +96,16 @@ def test_a_rare_class_is_held_out_too() -> None:
     assert validation["label"].value_counts()["b"] == 1
 
 
+def test_no_class_is_held_out_whole() -> None:
+    # Group g0 holds just the right share of 40 classes, and all there is of one more.
+    labels = [f"c{n}" for n in range(40) for _ in range(7)] + ["only"] * 3
+    groups = [f"g{n}" for _ in range(40) for n in range(7)] + ["g0"] * 3
+    for seed in range(10):
+        train, validation = training_rows(frame(labels, group=groups), seed=seed)
+        assert set(train["label"]) == set(labels)
+        assert len(validation) == 40
+
+
 def test_held_out_rows_follow_the_seed() -> None:
     manifest = frame(["a", "b"] * 100)
     first, again, other = (training_rows(manifest, seed=seed)[1]["image_id"].tolist() for seed in (1, 1, 2))
