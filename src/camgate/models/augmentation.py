@@ -27,10 +27,10 @@ class Augmentation:
     """
 
     flip: float = 0.5
-    zoom: float = 0.10
-    shift: float = 0.05
-    brightness: float = 0.10
-    contrast: float = 0.10
+    zoom: float = 0.20
+    shift: float = 0.10
+    brightness: float = 0.20
+    contrast: float = 0.20
 
     def __post_init__(self) -> None:
         if not 0 <= self.flip <= 1:

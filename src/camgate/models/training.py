@@ -54,7 +54,7 @@ def train_classifier(
     target_layer: str | None = None,
     epochs: int = 12,
     batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    learning_rate: float | None = None,
     weight_decay: float = 0.05,
     patience: int = 6,
     augmentation: Augmentation | None = Augmentation(),  # noqa: B008  # frozen
@@ -80,7 +80,8 @@ def train_classifier(
         target_layer: kept in the classifier for the audit.
         epochs: the most there will be.
         batch_size: images in a step.
-        learning_rate: peak of the cycle.
+        learning_rate: peak of the cycle; None: 0.01 for `resnet_small` from random weights, 0.001 for anything
+            else, which suits larger nets and fine-tuning.
         weight_decay: AdamW's, on weights only.
         patience: epochs without a lower validation loss after which training stops.
         augmentation: None trains on the images as they are.
@@ -98,6 +99,8 @@ def train_classifier(
             that is no class, more than 5 % unreadable images, or the extra `camgate[training]` is missing.
         ModelError: the network cannot be built, weights do not fit, or the loss is not finite.
     """
+    if learning_rate is None:
+        learning_rate = 1e-2 if builder == "resnet_small" and weights is None else 1e-3
     _check_options(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
     fitting = _lightning()
     names = _training_classes(manifest, classes)
