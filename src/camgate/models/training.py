@@ -80,7 +80,7 @@ def train_classifier(
         target_layer: kept in the classifier for the audit.
         epochs: the most there will be.
         batch_size: images in a step.
-        learning_rate: peak of the cycle; None: 0.01 for `resnet_small` from random weights, 0.001 for anything
+        learning_rate: peak of the cycle; None: 0.01 for `resnet_small` from random weights, 0.001 for all
             else, which suits larger nets and fine-tuning.
         weight_decay: AdamW's, on weights only.
         patience: epochs without a lower validation loss after which training stops.
