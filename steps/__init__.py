@@ -1,1 +1,21 @@
-"""ZenML steps."""
+"""ZenML steps: add `audit_heatmaps` and `gate_promotion` to your own pipeline, or take them all."""
+
+from __future__ import annotations
+
+from camgate.steps.audit import audit_heatmaps
+from camgate.steps.enforce import enforce_verdict
+from camgate.steps.evaluate import evaluate_model
+from camgate.steps.gate import gate_promotion
+from camgate.steps.load import load_data
+from camgate.steps.promote import promote_model
+from camgate.steps.train import train_model
+
+__all__ = [
+    "audit_heatmaps",
+    "enforce_verdict",
+    "evaluate_model",
+    "gate_promotion",
+    "load_data",
+    "promote_model",
+    "train_model",
+]

@@ -1,0 +1,53 @@
+"""Pipeline: audit a model that already exists, and promote it if it passes the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from camgate.materializers.sources import pin
+from camgate.steps import audit_heatmaps, enforce_verdict, gate_promotion, load_data, promote_model
+
+
+@pipeline(name="camgate_audit", execution_mode=ExecutionMode.FAIL_FAST)
+def audit_pipeline(
+    data: str,
+    model: str,
+    model_name: str | None = None,
+    policy: str | dict[str, Any] | None = None,
+    masks: str | None = None,
+    zone: dict[str, Any] | None = None,
+    audit: dict[str, Any] | None = None,
+    alias: str = "champion",
+    experiment: str | None = None,
+) -> None:
+    """Audit a saved or logged model and judge it; with `model_name`, register and promote it too.
+
+    Args:
+        data: manifest file or folder, see `camgate.steps.load_data`.
+        model: folder of a saved classifier, or an MLflow URI (`models:/name@champion`, `runs:/…`).
+        model_name: registered model in MLflow; None only judges.
+        policy: path of a YAML file, or its content; None takes the default policy.
+        masks: folder of masks beside the folder `data` of images.
+        zone: fixed zone of the camera.
+        audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `slices`, `allow_pickle`.
+        alias: moves to the new version on PASS.
+        experiment: MLflow experiment; by default the pipeline's name.
+    """
+    manifest = load_data(data=data, masks=masks, zone=zone)
+    result = audit_heatmaps(
+        manifest=manifest, source=model, policy=policy, experiment=experiment, **(audit or {})
+    )
+    verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
+    if model_name is None:
+        enforce_verdict(verdict=verdict, experiment=experiment)
+        return
+    promotion = promote_model(
+        verdict=verdict, result=result, name=model_name, alias=alias, experiment=experiment
+    )
+    enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
+
+
+pin(audit_pipeline.entrypoint)

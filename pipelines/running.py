@@ -1,0 +1,150 @@
+"""Run a pipeline from code or from the command line and get its outcome instead of an exception."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from camgate.registry.promotion import Promotion
+from zenml.client import Client
+from zenml.models import PipelineRunResponse
+from zenml.pipelines.pipeline_definition import Pipeline
+from zenml.utils import source_utils
+
+import camgate
+from camgate.audit.result import AuditResult
+from camgate.errors import PromotionBlocked
+from camgate.gate.verdict import Verdict
+from camgate.models.evaluation import Evaluation
+from camgate.pipelines.auditing import audit_pipeline
+from camgate.pipelines.training import training_pipeline
+from camgate.steps._progress import Listener, listen
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a pipeline run left behind.
+
+    Attributes:
+        status: of the ZenML run: `completed`, or `failed` where the gate blocked it.
+        verdict: the gate's answer.
+        promotion: what the registry did; None where nothing was registered.
+        result: the audit.
+        evaluation: None in a pipeline without training.
+        mlflow_run_id: the one MLflow run of this pipeline run.
+        pipeline_run_id: ZenML's.
+        pipeline_run_name: ZenML's, for people.
+    """
+
+    status: str
+    verdict: Verdict
+    promotion: Promotion | None
+    result: AuditResult
+    evaluation: Evaluation | None
+    mlflow_run_id: str
+    pipeline_run_id: str
+    pipeline_run_name: str
+
+
+def run_training(
+    *,
+    config_path: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: Listener | None = None,
+    **parameters: Any,
+) -> RunOutcome:
+    """Run `training_pipeline` on the active stack and wait for it.
+
+    Args:
+        config_path: YAML run configuration; a value must not be given both in it and in `parameters`.
+        settings: further arguments of ZenML's `pipeline.with_options`, such as `enable_cache`, `model`.
+        progress: called with (stage, done, total) where the steps run in this process.
+        parameters: of `training_pipeline`.
+
+    Returns:
+        The outcome, also of a blocked run.
+
+    Raises:
+        CamgateError: what a step found wrong, e.g. faults in the data.
+    """
+    return _run(training_pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
+
+
+def run_audit(
+    *,
+    config_path: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: Listener | None = None,
+    **parameters: Any,
+) -> RunOutcome:
+    """Run `audit_pipeline` on the active stack and wait for it; see `run_training`."""
+    return _run(audit_pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
+
+
+def _run(
+    pipeline: Pipeline,
+    parameters: dict[str, Any],
+    *,
+    config_path: str | Path | None,
+    settings: dict[str, Any] | None,
+    progress: Listener | None,
+) -> RunOutcome:
+    name = f"{pipeline.name}-{uuid4().hex[:12]}"
+    options: dict[str, Any] = {"run_name": name, **(settings or {})}
+    if config_path is not None:
+        options["config_path"] = str(config_path)
+    with _source_root(), _quiet(), listen(progress):
+        with suppress(PromotionBlocked):  # the outcome says so, with all evidence
+            pipeline.with_options(**options)(**parameters)
+        return outcome(Client().get_pipeline_run(options["run_name"]))
+
+
+def outcome(run: PipelineRunResponse) -> RunOutcome:
+    """Read what a finished run of one of our pipelines left behind."""
+    gate = run.steps["gate_promotion"]
+    promotion = _output(run, "promote_model", "promotion")
+    return RunOutcome(
+        status=run.status.value,
+        verdict=cast(Verdict, _output(run, "gate_promotion", "verdict")),
+        promotion=cast(Promotion | None, promotion),
+        result=cast(AuditResult, _output(run, "audit_heatmaps", "audit")),
+        evaluation=cast(Evaluation | None, _output(run, "evaluate_model", "evaluation")),
+        mlflow_run_id=str(gate.run_metadata["mlflow_run_id"]),
+        pipeline_run_id=str(run.id),
+        pipeline_run_name=run.name,
+    )
+
+
+def _output(run: PipelineRunResponse, step: str, name: str) -> Any:
+    if step not in run.steps:
+        return None
+    return run.steps[step].outputs[name][0].load()
+
+
+@contextmanager
+def _source_root() -> Iterator[None]:
+    """Let ZenML look for code beside our package, whatever the working folder or main module is."""
+    before = source_utils._CUSTOM_SOURCE_ROOT
+    if before is None and Client.find_repository() is None:
+        source_utils.set_custom_source_root(str(Path(camgate.__file__).resolve().parents[1]))
+    try:
+        yield
+    finally:
+        source_utils.set_custom_source_root(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ZenML's own log from warnings on; the outcome is what the caller shows."""
+    logger = logging.getLogger("zenml")
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,72 @@
+"""Pipeline: train, evaluate, audit heatmaps, gate, promote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from camgate.materializers.sources import pin
+from camgate.steps import (
+    audit_heatmaps,
+    enforce_verdict,
+    evaluate_model,
+    gate_promotion,
+    load_data,
+    promote_model,
+    train_model,
+)
+
+
+# Fail fast: nothing is promoted after another step broke, and the caller gets the step's own exception.
+@pipeline(name="camgate_training", execution_mode=ExecutionMode.FAIL_FAST)
+def training_pipeline(
+    data: str,
+    model_name: str = "camgate",
+    policy: str | dict[str, Any] | None = None,
+    masks: str | None = None,
+    zone: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    audit: dict[str, Any] | None = None,
+    alias: str = "champion",
+    experiment: str | None = None,
+) -> None:
+    """Train a classifier, audit where it looks, and promote it if it passes the gate.
+
+    Args:
+        data: manifest file or folder, see `camgate.steps.load_data`.
+        model_name: registered model in MLflow.
+        policy: path of a YAML file, or its content; None takes the default policy.
+        masks: folder of masks beside the folder `data` of images.
+        zone: fixed zone of the camera.
+        training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`.
+        audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
+        alias: moves to the new version on PASS.
+        experiment: MLflow experiment; by default the pipeline's name.
+    """
+    manifest = load_data(data=data, masks=masks, zone=zone)
+    classifier, history, parameters = train_model(manifest=manifest, **(training or {}))
+    evaluate_model(
+        classifier=classifier,
+        manifest=manifest,
+        parameters=parameters,
+        history=history,
+        experiment=experiment,
+    )
+    result = audit_heatmaps(
+        manifest=manifest,
+        model=classifier,
+        policy=policy,
+        experiment=experiment,
+        after="evaluate_model",
+        **(audit or {}),
+    )
+    verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
+    promotion = promote_model(
+        verdict=verdict, result=result, name=model_name, alias=alias, experiment=experiment
+    )
+    enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
+
+
+pin(training_pipeline.entrypoint)

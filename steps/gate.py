@@ -1,0 +1,50 @@
+"""Step: hold the audit against the policy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from camgate.registry.tracking import log_audit, log_verdict
+from camgate.report.html import render_report
+from zenml import log_metadata, save_artifact, step
+from zenml.types import HTMLString
+
+import camgate.materializers  # noqa: F401  (registers them)
+from camgate.audit.result import AuditResult
+from camgate.gate.judge import judge
+from camgate.gate.verdict import Verdict
+from camgate.materializers.sources import pin
+from camgate.steps._policy import read_policy
+from camgate.steps._tracking import in_pipeline, tracked
+
+
+@step(enable_cache=False)
+def gate_promotion(
+    result: AuditResult,
+    policy: str | dict[str, Any] | None = None,
+    champion: AuditResult | None = None,
+    experiment: str | None = None,
+) -> Annotated[Verdict, "verdict"]:
+    """Judge; decides nothing itself, so that all evidence is kept whatever the verdict is.
+
+    Writes the report, the policy and the verdict into the MLflow run, and the report as the artifact
+    `report` for ZenML's dashboard. Never cached.
+
+    Args:
+        result: the audit.
+        policy: path of a YAML file, or its content; None takes the default policy.
+        champion: audit of today's champion on the same images, for the check `champion`.
+        experiment: MLflow experiment; by default the pipeline's name.
+    """
+    terms = read_policy(policy)
+    verdict = judge(result, terms, champion=champion)
+    with tracked(experiment) as run:
+        log_audit(run.run_id, result, verdict, tracking_uri=run.uri)
+        log_verdict(run.run_id, verdict, terms, tracking_uri=run.uri)
+    if in_pipeline():
+        save_artifact(HTMLString(render_report(result, verdict)), name="report")
+        log_metadata(metadata={"mlflow_run_id": run.run_id, "verdict": verdict.status.value})
+    return verdict
+
+
+pin(gate_promotion.entrypoint)

@@ -1,0 +1,80 @@
+"""Step: register the model, and move the alias if the verdict is PASS."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from camgate.registry.promotion import Promotion, register_and_promote
+from zenml import get_step_context, step
+from zenml.enums import ModelStages
+
+import camgate.materializers  # noqa: F401  (registers them)
+from camgate.audit.result import AuditResult
+from camgate.errors import InputError
+from camgate.gate.verdict import Status, Verdict
+from camgate.materializers.sources import pin
+from camgate.steps._tracking import in_pipeline, tracked
+
+_log = logging.getLogger(__name__)
+
+
+@step(enable_cache=False)
+def promote_model(
+    verdict: Verdict,
+    result: AuditResult,
+    name: str,
+    alias: str = "champion",
+    experiment: str | None = None,
+) -> Annotated[Promotion, "promotion"]:
+    """Register and tag the audited model; the alias moves on PASS only. Never cached.
+
+    A refused model is registered too and tagged `rejected`, so that there is a record. Where the pipeline
+    has a ZenML `Model`, its stage follows MLflow; it decides nothing.
+
+    Args:
+        verdict: of `gate_promotion`.
+        result: the audit that it judged; says where the model was logged.
+        name: registered model in MLflow.
+        alias: to move.
+        experiment: MLflow experiment; by default the pipeline's name.
+
+    Raises:
+        InputError: the audited model was not logged to MLflow.
+        RegistryError: the registry cannot be reached or refuses.
+    """
+    if result.model_uri is None:
+        raise InputError(
+            "the audited model is not in MLflow, so it cannot be registered: give `builder` to "
+            "audit_heatmaps, or log the model yourself and audit it by `source='models:/...'`"
+        )
+    with tracked(experiment) as run:
+        promotion = register_and_promote(
+            verdict,
+            model_uri=result.model_uri,
+            name=name,
+            run_id=run.run_id,
+            alias=alias,
+            tracking_uri=run.uri,
+        )
+    if verdict.status is Status.PASS and promotion.alias_moved:
+        _mirror_stage()
+    return promotion
+
+
+def _mirror_stage() -> None:
+    """Set ZenML's own stage to production: a mirror, so a failure is reported and nothing more."""
+    if not in_pipeline():
+        return
+    try:
+        model = get_step_context().model
+    except Exception:  # no ZenML model in this pipeline
+        return
+    try:
+        model.set_stage(ModelStages.PRODUCTION, force=True)
+    except Exception as error:
+        _log.warning("ZenML's model stage could not follow MLflow's alias: %s", error)
+
+
+pin(Promotion)
+pin(promote_model.entrypoint)

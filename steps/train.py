@@ -1,0 +1,72 @@
+"""Step: the reference training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pandas as pd
+from zenml import step
+
+import camgate.materializers  # noqa: F401  (registers them)
+from camgate.data.preprocessing import Preprocessing
+from camgate.materializers.sources import pin
+from camgate.models.classifier import Classifier
+from camgate.models.training import train_classifier
+from camgate.steps._progress import epoch_reporter, listening
+
+
+@step
+def train_model(
+    manifest: pd.DataFrame,
+    builder: str = "resnet_small",
+    builder_args: dict[str, Any] | None = None,
+    classes: list[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    target_layer: str | None = None,
+    epochs: int = 12,
+    batch_size: int = 64,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.05,
+    patience: int = 6,
+    seed: int = 0,
+    workers: int = 0,
+    weights: str | None = None,
+    allow_code: bool = False,
+) -> tuple[
+    Annotated[Classifier, "classifier"],
+    Annotated[pd.DataFrame, "history"],
+    Annotated[dict[str, Any], "parameters"],
+]:
+    """Train a classifier on the training rows; cached while neither data nor options change.
+
+    Everything that belongs into the MLflow run is an output, and `evaluate_model` logs it: a cached step
+    logs nothing.
+
+    Args: see `camgate.models.training.train_classifier`.
+
+    Returns:
+        The classifier with the weights of its best epoch, one row an epoch, and what the result depends on.
+    """
+    result = train_classifier(
+        manifest,
+        classes=classes,
+        builder=builder,
+        builder_args=builder_args,
+        preprocessing=preprocessing,
+        target_layer=target_layer,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+        seed=seed,
+        workers=workers,
+        weights=weights,
+        allow_code=allow_code,
+        progress=not listening(),
+        on_epoch=epoch_reporter(epochs),
+    )
+    return result.classifier, result.history, result.parameters
+
+
+pin(train_model.entrypoint)
