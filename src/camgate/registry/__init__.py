@@ -1,1 +1,5 @@
-"""camgate.registry"""
+"""MLflow: what a run holds, the logged model, and promotion.
+
+`connection` reaches a store, `locations` finds a logged model's files, `digest` names them, `flavor` logs
+and loads a `Classifier`, `tracking` fills a run, `promotion` is the only writer of the alias.
+"""

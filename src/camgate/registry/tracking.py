@@ -1,0 +1,230 @@
+"""What a run holds: parameters, data, metrics, files and pictures. Each function is told which run.
+
+`open_run` and `finish_run` are in `camgate.registry.runs` and are doors of this module too.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+from camgate.audit.result import AuditResult
+from camgate.audit.summary import summarise
+from camgate.errors import RegistryError
+from camgate.gate.policy import Policy
+from camgate.gate.verdict import Verdict
+from camgate.models.evaluation import Evaluation
+from camgate.registry import names
+from camgate.registry.connection import connected
+from camgate.registry.pictures import gallery_pictures
+from camgate.registry.runs import finish_run, open_run
+
+__all__ = [
+    "finish_run",
+    "log_audit",
+    "log_data",
+    "log_evaluation",
+    "log_parameters",
+    "log_training",
+    "log_verdict",
+    "open_run",
+]
+
+_BATCH = 100  # parameters and tags that MLflow takes at once
+
+
+def log_parameters(
+    run_id: str, values: Mapping[str, Any], *, prefix: str = "", tracking_uri: str | None = None
+) -> None:
+    """Log parameters, nested ones with dots. Values beyond 6000 characters are cut and end in `...`.
+
+    Raises:
+        RegistryError: the run already holds another value for one of them, or MLflow fails.
+    """
+    with connected(tracking_uri, doing=f"log parameters to run {run_id}") as client:
+        _parameters(client, run_id, values, prefix)
+
+
+def log_data(
+    run_id: str,
+    manifest: pd.DataFrame,
+    digest: str,
+    *,
+    name: str = "manifest",
+    context: str = "audit",
+    tracking_uri: str | None = None,
+) -> None:
+    """Log a manifest as a dataset input of the run.
+
+    Args:
+        run_id: where to.
+        manifest: validated rows; counts by split and label go along, the images themselves do not.
+        digest: `camgate.data.digest.data_digest` of it. MLflow shows 36 characters; all are in the tag
+            `camgate.data_digest` of the input and, with the context, of the run.
+        name: of the dataset.
+        context: what it was used for, such as `training` or `audit`.
+        tracking_uri: None takes MLflow's own.
+    """
+    columns = [{"type": "string", "name": str(column), "required": True} for column in manifest.columns]
+    counts: dict[str, Any] = {"num_rows": len(manifest)}
+    for column in ("split", "label"):
+        if column in manifest:
+            counts[f"by_{column}"] = {str(k): int(v) for k, v in manifest[column].value_counts().items()}
+    dataset = Dataset(
+        name=names.shortened(name, 500),
+        digest=digest[:36],
+        source_type="local",
+        source=json.dumps({"uri": _common_folder(manifest)}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps(counts),
+    )
+    tags = [InputTag("mlflow.data.context", context), InputTag("camgate.data_digest", digest)]
+    with connected(tracking_uri, doing=f"log the data to run {run_id}") as client:
+        client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+        client.set_tag(run_id, names.key(f"camgate.data_digest.{context}"), digest)
+
+
+def log_training(run_id: str, training: Any, *, tracking_uri: str | None = None) -> None:
+    """Log a `TrainingResult`: parameters `training.*`, the history as metrics `training/*` by epoch."""
+    with connected(tracking_uri, doing=f"log the training to run {run_id}") as client:
+        _parameters(client, run_id, training.parameters, "training.")
+        now = _now()
+        history = training.history
+        batch = [
+            Metric(key, value, now, int(row.get("epoch", number)))
+            for number, row in enumerate(history.to_dict("records"), start=1)
+            for key, value in names.metrics(
+                {k: v for k, v in row.items() if k != "epoch"}, "training/"
+            ).items()
+        ]
+        batch += _metrics({"best_epoch": training.best_epoch}, "training/")
+        for part in _parts(batch, 1000):
+            client.log_batch(run_id, metrics=part)
+
+
+def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | None = None) -> None:
+    """Log metrics `evaluation/*` and the files ``evaluation/`` (per class, confusion matrix and picture)."""
+    with connected(tracking_uri, doing=f"log the evaluation to run {run_id}") as client, _scratch() as folder:
+        for part in _parts(_metrics(evaluation.metrics()), 1000):
+            client.log_batch(run_id, metrics=part)
+        evaluation.per_class.to_csv(folder / "per_class.csv", index=False)
+        evaluation.confusion.to_csv(folder / "confusion.csv")
+        (folder / "confusion.png").write_bytes(evaluation.confusion_picture())
+        client.log_artifacts(run_id, str(folder), "evaluation")
+
+
+def log_audit(
+    run_id: str,
+    result: AuditResult,
+    *,
+    folder: str | Path | None = None,
+    verdict: Verdict | None = None,
+    pictures: int = 24,
+    tracking_uri: str | None = None,
+) -> None:
+    """Log an audit: settings as parameters `audit.*`, metrics `audit/*`, the folder, pictures, tags.
+
+    Args:
+        run_id: where to; holds one audit.
+        result: the audit.
+        folder: where it was saved already, with the report and verdict beside it; all of it goes to
+            ``audit/``. None saves it for the purpose.
+        verdict: tags the run with status and reason; its file is logged by `log_verdict`.
+        pictures: at most so many in the run's image view, worst and sample in equal parts (keys
+            ``audit/worst`` and ``audit/sample``, step = rank).
+        tracking_uri: None takes MLflow's own.
+    """
+    with connected(tracking_uri, doing=f"log the audit to run {run_id}") as client, _scratch() as scratch:
+        _parameters(client, run_id, result.settings.model_dump(mode="json"), "audit.")
+        for part in _parts(_metrics(summarise(result), "audit/"), 1000):
+            client.log_batch(run_id, metrics=part)
+        source = Path(folder) if folder is not None else result.save(scratch / "audit")
+        client.log_artifacts(run_id, str(source), "audit")
+        for kind, rank, picture in gallery_pictures(result, pictures):
+            client.log_image(run_id, picture, key=f"audit/{kind}", step=rank, synchronous=True)
+        tags = {
+            "camgate.model_digest": result.model_digest,
+            "camgate.data_digest": result.data_digest,
+            "camgate.model_uri": result.model_uri or "",
+        }
+        if verdict is not None:
+            tags |= _verdict_tags(verdict)
+        _tags(client, run_id, tags)
+
+
+def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
+    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, metrics `gate/<check>` and the verdict's tags."""
+    with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
+        (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
+        client.log_artifacts(run_id, str(folder), "gate")
+        values = {check.name: check.value for check in verdict.checks}
+        client.log_batch(run_id, metrics=_metrics(values, "gate/"))
+        _tags(client, run_id, _verdict_tags(verdict))
+
+
+def _verdict_tags(verdict: Verdict) -> dict[str, str]:
+    return {
+        "camgate.verdict": str(verdict.status),
+        "camgate.reason": verdict.reason,
+        "camgate.sentence": verdict.sentence,
+        "camgate.policy_digest": verdict.policy_digest,
+    }
+
+
+def _parameters(client: MlflowClient, run_id: str, values: Mapping[str, Any], prefix: str) -> None:
+    wanted = names.parameters(values, prefix)
+    held = client.get_run(run_id).data.params
+    clash = sorted(key for key, value in wanted.items() if key in held and held[key] != value)
+    if clash:
+        raise RegistryError(
+            f"run {run_id} already holds other values for {', '.join(clash[:5])} (such as {clash[0]} = "
+            f"{held[clash[0]]}, now {wanted[clash[0]]}), and MLflow never changes a parameter: use a run of "
+            "its own for each audit"
+        )
+    new = [Param(key, value) for key, value in wanted.items() if key not in held]
+    for part in _parts(new, _BATCH):
+        client.log_batch(run_id, params=part)
+
+
+def _metrics(values: Mapping[str, Any], prefix: str = "") -> list[Metric]:
+    now = _now()
+    return [Metric(key, value, now, 0) for key, value in names.metrics(values, prefix).items()]
+
+
+def _tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    kept = [RunTag(key, names.shortened(value, names.LONGEST_TAG)) for key, value in tags.items() if value]
+    client.log_batch(run_id, tags=kept)
+
+
+def _parts(entries: list[Any], size: int) -> Iterable[list[Any]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _common_folder(manifest: pd.DataFrame) -> str:
+    parents = [Path(str(path)).parent for path in manifest["image"]] if "image" in manifest else []
+    if not parents:
+        return ""
+    shared = parents[0]
+    while not all(parent.is_relative_to(shared) for parent in parents) and shared != shared.parent:
+        shared = shared.parent
+    return str(shared)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="camgate-run-") as folder:
+        yield Path(folder)
