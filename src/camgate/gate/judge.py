@@ -44,12 +44,7 @@ def judge(
     Raises:
         PolicyError: the policy cannot be read.
     """
-    if policy is None:
-        policy = Policy.default()
-    elif isinstance(policy, str | Path):
-        policy = Policy.load(policy)
-    elif not isinstance(policy, Policy):
-        policy = Policy.parse(dict(policy))
+    policy = Policy.read(policy)
     context = Context(result, policy, champion)
     checks = [_settings(context), _coverage(context)]
     checks += [_run(name, context) for name in policy.checks]

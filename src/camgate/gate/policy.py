@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,6 +148,34 @@ class Policy(_Section):
                 f"{file}: not a readable YAML file ({' '.join(str(error).split())})."
             ) from error
         return cls.parse(data, source=str(file))
+
+    @classmethod
+    def read(cls, source: Policy | Mapping[str, Any] | str | Path | None) -> Policy:
+        """A policy as users hand it in: itself, a mapping, a path, or None for the default one.
+
+        Raises:
+            PolicyError: it cannot be read, or does not make sense.
+        """
+        if source is None:
+            return cls.default()
+        if isinstance(source, Policy):
+            return source
+        return cls.load(source) if isinstance(source, str | Path) else cls.parse(dict(source))
+
+    def audit_options(self) -> dict[str, Any]:
+        """How the `audit:` section wants the audit made, as arguments of `camgate.audit`."""
+        terms = self.audit
+        return {
+            "method": terms.method,
+            "target_layer": None if terms.target_layer in ("auto", "model") else terms.target_layer,
+            "target": terms.target,
+            "tolerance": terms.tolerance,
+            "interventions": terms.interventions,
+            "draws": terms.draws,
+            "fill": terms.fill,
+            "margin": terms.margin,
+            "match_on": terms.match_on,
+        }
 
     def to_yaml(self) -> str:
         """The whole policy, defaults included."""

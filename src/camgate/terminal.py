@@ -1,0 +1,86 @@
+"""What the command line shows: progress, tables, one line at the end. Plain where it is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Listener = Callable[[str, int, int], None]
+EVERY = 5.0
+"""Seconds between progress lines where there is no terminal."""
+
+STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", "ERROR": "bold magenta"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that does not wrap long lines at 80 columns when its output goes to a file."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+
+
+@contextmanager
+def progress(prefix: str = "", *, enabled: bool = True) -> Iterator[Listener]:
+    """Show (stage, done, total): a bar for each stage on a terminal, else a line every few seconds.
+
+    Args:
+        prefix: put before the name of each stage.
+        enabled: False shows nothing.
+    """
+    out = console(stderr=True)
+    if not enabled:
+        yield lambda stage, done, total: None
+    elif out.is_terminal:
+        with _bars(out, prefix) as listener:
+            yield listener
+    else:
+        yield _lines(out, prefix)
+
+
+@contextmanager
+def _bars(out: Console, prefix: str) -> Iterator[Listener]:
+    bars = Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=out,
+        transient=False,
+    )
+    tasks: dict[str, object] = {}
+    with bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(f"{prefix}{stage}", total=total)
+            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show
+
+
+def _lines(out: Console, prefix: str) -> Listener:
+    started: dict[str, float] = {}
+    last: dict[str, float] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        first = stage not in started
+        started.setdefault(stage, now)
+        if first or done >= total or now - last[stage] >= EVERY:
+            last[stage] = now
+            out.print(f"{prefix}{stage}: {done} of {total}, {now - started[stage]:.0f} s", markup=False)
+
+    return show
