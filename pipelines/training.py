@@ -50,8 +50,8 @@ def training_pipeline(
     evaluate_model(
         classifier=classifier,
         manifest=manifest,
-        parameters=parameters,
         history=history,
+        parameters=parameters,
         experiment=experiment,
     )
     result = audit_heatmaps(

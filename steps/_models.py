@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from camgate.registry.flavor import load_classifier
 from torch import nn
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
+from camgate.registry.flavor import load_classifier
 
 
 def as_classifier(
@@ -56,5 +56,6 @@ def as_classifier(
         classes=classes,
         preprocessing=preprocessing,
         allow_pickle=allow_pickle,
+        allow_code=allow_code,
         tracking_uri=tracking_uri,
     )

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
-from camgate.registry.tracking import finish_run, open_run
 from zenml.client import Client
 from zenml.steps.step_context import StepContext, get_step_context
+
+from camgate.registry.tracking import finish_run, open_run
 
 DEFAULT_EXPERIMENT = "camgate"
 # Fields of ZenML's MLflow tracker -> what MLflow's client reads.
@@ -49,9 +50,10 @@ def tracked(experiment: str | None = None) -> Iterator[TrackedRun]:
     context = _step_context()
     pipeline = context.pipeline.name if context else DEFAULT_EXPERIMENT
     key = str(context.pipeline_run.id) if context else uuid4().hex
+    name = context.pipeline_run.name if context else None
     uri, credentials = stack_tracker()
     with _environment(credentials):
-        run_id = open_run(experiment=experiment or pipeline, key=key, tracking_uri=uri)
+        run_id = open_run(experiment=experiment or pipeline, key=key, tracking_uri=uri, name=name)
         try:
             yield TrackedRun(run_id, uri)
         except BaseException:

@@ -6,8 +6,6 @@ import logging
 from typing import Annotated, Any
 
 import pandas as pd
-from camgate.registry.flavor import log_classifier
-from camgate.registry.tracking import log_audit, log_data
 from torch import nn
 from zenml import step
 
@@ -16,10 +14,12 @@ from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
 from camgate.data.manifest import audited_rows
 from camgate.data.preprocessing import Preprocessing
+from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
+from camgate.registry.flavor import log_classifier
+from camgate.registry.tracking import log_audit, log_data
 from camgate.steps._models import as_classifier
-from camgate.steps._policy import audit_options, read_policy
 from camgate.steps._progress import reporter
 from camgate.steps._tracking import tracked
 
@@ -96,7 +96,7 @@ def audit_heatmaps(
         ModelError: the model cannot be audited.
         RegistryError: MLflow cannot be reached.
     """
-    options = audit_options(read_policy(policy))
+    options = Policy.read(policy).audit_options()
     chosen = {
         "method": method,
         "target_layer": target_layer,
@@ -122,7 +122,8 @@ def audit_heatmaps(
             tracking_uri=run.uri,
         )
         if classifier.model_uri is None and classifier.builder is not None:
-            log_classifier(classifier, run_id=run.run_id, tracking_uri=run.uri)
+            logged = log_classifier(classifier, run_id=run.run_id, tracking_uri=run.uri)
+            classifier.model_uri, classifier.source_digest = logged.model_uri, logged.digest
         elif classifier.model_uri is None:
             _log.warning(
                 "The model has no `builder`, so it is audited without being logged to MLflow and cannot be "
@@ -141,7 +142,8 @@ def audit_heatmaps(
             gallery_sample=gallery_sample,
             progress=reporter(),
         )
-        log_data(run.run_id, audited_rows(manifest)[0], result.data_digest, tracking_uri=run.uri)
+        rows, _ = audited_rows(manifest)
+        log_data(run.run_id, rows, result.data_digest, name="audited", tracking_uri=run.uri)
         log_audit(run.run_id, result, tracking_uri=run.uri)
     return result
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pandas as pd
-from camgate.registry.tracking import log_data, log_evaluation
 from zenml import step
 
 import camgate.materializers  # noqa: F401  (registers them)
@@ -13,6 +12,8 @@ from camgate.data.manifest import data_digest
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
 from camgate.models.evaluation import Evaluation, evaluate_classifier
+from camgate.models.training import TrainingResult
+from camgate.registry.tracking import log_data, log_evaluation, log_training
 from camgate.steps._tracking import tracked
 
 
@@ -20,8 +21,8 @@ from camgate.steps._tracking import tracked
 def evaluate_model(
     classifier: Classifier,
     manifest: pd.DataFrame,
-    parameters: dict[str, Any] | None = None,
     history: pd.DataFrame | None = None,
+    parameters: dict[str, Any] | None = None,
     batch_size: int = 64,
     workers: int = 0,
     experiment: str | None = None,
@@ -33,15 +34,19 @@ def evaluate_model(
     Args:
         classifier: the model.
         manifest: all rows; those with `split == "test"` count where the column exists.
-        parameters: how it was trained, logged as the run's parameters.
-        history: one row an epoch, logged as metrics.
+        history: of `train_model`, one row an epoch, logged as metrics.
+        parameters: of `train_model`, logged as the run's parameters.
         batch_size: images per forward pass.
         workers: loader processes.
         experiment: MLflow experiment; by default the pipeline's name.
     """
     evaluation = evaluate_classifier(classifier, manifest, batch_size=batch_size, workers=workers)
     with tracked(experiment) as run:
-        log_data(run.run_id, manifest, data_digest(manifest), tracking_uri=run.uri)
+        digest = data_digest(manifest)
+        log_data(run.run_id, manifest, digest, name="manifest", context="training", tracking_uri=run.uri)
+        if history is not None and parameters is not None:
+            training = TrainingResult(classifier, history, int(parameters["best_epoch"]), parameters)
+            log_training(run.run_id, training, tracking_uri=run.uri)
         log_evaluation(run.run_id, evaluation, tracking_uri=run.uri)
     return evaluation
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
-from camgate.registry.tracking import log_audit, log_verdict
-from camgate.report.html import render_report
+from camgate.report.files import write_report, write_summary, write_verdict
 from zenml import log_metadata, save_artifact, step
 from zenml.types import HTMLString
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
 from camgate.gate.judge import judge
+from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
-from camgate.steps._policy import read_policy
+from camgate.registry.tracking import log_audit, log_verdict
 from camgate.steps._tracking import in_pipeline, tracked
 
 
@@ -36,13 +38,19 @@ def gate_promotion(
         champion: audit of today's champion on the same images, for the check `champion`.
         experiment: MLflow experiment; by default the pipeline's name.
     """
-    terms = read_policy(policy)
+    terms = Policy.read(policy)
     verdict = judge(result, terms, champion=champion)
-    with tracked(experiment) as run:
-        log_audit(run.run_id, result, verdict, tracking_uri=run.uri)
+    with tracked(experiment) as run, tempfile.TemporaryDirectory(prefix="camgate-gate-") as scratch:
+        folder = Path(scratch)
+        write_verdict(folder, verdict)
+        write_summary(folder, result, verdict)
+        page = write_report(folder, result, verdict)
+        # The audit step has logged the audit; these files join it.
+        log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
         log_verdict(run.run_id, verdict, terms, tracking_uri=run.uri)
+        html = page.read_text(encoding="utf-8")
     if in_pipeline():
-        save_artifact(HTMLString(render_report(result, verdict)), name="report")
+        save_artifact(HTMLString(html), name="report")
         log_metadata(metadata={"mlflow_run_id": run.run_id, "verdict": verdict.status.value})
     return verdict
 

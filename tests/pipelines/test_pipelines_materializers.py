@@ -58,9 +58,11 @@ def audit_result(pictures: int = 4) -> AuditResult:
     )  # fmt: skip
     scores = pd.DataFrame(
         {
-            "image_id": ["1", "2", "3", "4"], "label": ["a", "a", "b", "b"], "predicted": ["a", "b", "b", "b"],
+            "image_id": ["1", "2", "3", "4"], "label": ["a", "a", "b", "b"],
+            "predicted": ["a", "b", "b", "b"],
             "confidence": [0.9, 0.6, 0.7, 0.8], "target": ["a", "b", "b", "b"],
-            "invalid_activation": [0.1, 0.2, 0.3, np.nan], "invalid_activation_label": [0.1, 0.3, 0.3, np.nan],
+            "invalid_activation": [0.1, 0.2, 0.3, np.nan],
+            "invalid_activation_label": [0.1, 0.3, 0.3, np.nan],
             "invalid_area": [0.5, 0.5, 0.5, 0.5], "invalid_lift": [0.2, 0.4, 0.6, np.nan],
             "peak_invalid": [0.0, 1.0, 0.0, np.nan], "status": ["ok", "ok", "ok", "dead_map"],
             "group": ["g", "h", "i", "j"], "split": ["test"] * 4,
@@ -80,7 +82,8 @@ def audit_result(pictures: int = 4) -> AuditResult:
     return AuditResult(
         settings=settings, classes=("a", "b"), model_digest="0" * 64, data_digest="1" * 64, scores=scores,
         interventions=None, baselines={"uniform": 0.5, "centre": 0.5, "shuffled": 0.4}, gallery=gallery,
-        warnings=("one",), versions={"torch": "2"}, created="2026-01-01T00:00:00+00:00", model_uri="models:/m/1",
+        warnings=("one",), versions={"torch": "2"}, created="2026-01-01T00:00:00+00:00",
+        model_uri="models:/m/1",
     )  # fmt: skip
 
 
