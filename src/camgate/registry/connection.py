@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 import requests
@@ -23,6 +25,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     # MLflow prints links to standard output, where the command line may be writing JSON.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 # Only for the first, cheap request: a large upload may well take longer than this to be answered.
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -46,7 +49,7 @@ def connected(
         RegistryError: MLflow refused, failed or cannot be reached, in one paragraph that names the URI.
     """
     uri = tracking_uri or "its default store"
-    with defaults(_PATIENCE):
+    with defaults(_PATIENCE), _quiet():
         try:
             uri = tracking_uri or mlflow.get_tracking_uri()
             client = MlflowClient(uri, registry_uri)
@@ -84,6 +87,41 @@ def process_tracking_uri(uri: str) -> Iterator[None]:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         else:
             os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def prepare_local_store(folder: str | Path, experiment: str) -> str:
+    """Make a database store with all its files inside one folder.
+
+    Args:
+        folder: receives ``mlflow.db`` and ``mlruns/``; made if absent.
+        experiment: made there if absent.
+
+    Returns:
+        The tracking URI.
+
+    Raises:
+        RegistryError: the folder or the database cannot be written.
+    """
+    root = Path(folder).resolve()
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    with connected(uri, doing="make a local store") as client:
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=(root / "mlruns").as_uri())
+    return uri
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notes on every table of a new database."""
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 _LOCK = threading.RLock()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError
@@ -50,6 +50,9 @@ def log_classifier(
     The code that predicts travels with it, so that it is served where camgate is not installed; what it needs
     from the package index is pinned to the versions installed here.
 
+    The classifier then carries the `model_uri` and the digest of what was logged, so that an audit of it is
+    evidence about the logged model (for as long as the module is unchanged, see `Classifier.digest`).
+
     Args:
         classifier: with a builder.
         run_id: the run that made it.
@@ -70,7 +73,7 @@ def log_classifier(
             model = client.create_logged_model(
                 run.info.experiment_id, name=name, source_run_id=run_id, model_type="image classifier"
             )
-            status = "FAILED"
+            status = LoggedModelStatus.FAILED
             try:
                 folder = pack_classifier(
                     classifier,
@@ -84,10 +87,12 @@ def log_classifier(
                 client.log_model_artifacts(model.model_id, str(folder))
                 client.set_logged_model_tags(model.model_id, {"camgate.model_digest": digest})
                 client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-                status = "READY"
+                status = LoggedModelStatus.READY
             finally:
                 client.finalize_logged_model(model.model_id, status)
-    return LoggedClassifier(f"models:/{model.model_id}", digest)
+    classifier.model_uri = f"models:/{model.model_id}"
+    classifier.source_digest = digest
+    return LoggedClassifier(classifier.model_uri, digest)
 
 
 def load_classifier(

@@ -63,9 +63,9 @@ def locate(client: MlflowClient, uri: str) -> Location:
     if parsed.model_id is not None:
         return _of_logged_model(client, parsed.model_id)
     if parsed.alias is not None:
-        version = client.get_model_version_by_alias(parsed.name, parsed.alias)
+        version = client.get_model_version_by_alias(str(parsed.name), parsed.alias)
     elif parsed.version is not None:
-        version = client.get_model_version(parsed.name, str(parsed.version))
+        version = client.get_model_version(str(parsed.name), str(parsed.version))
     else:
         raise ModelError(
             f"{uri!r}: name a version number or an alias (stages and `latest` are not supported)"
@@ -93,7 +93,7 @@ def model_id_of(source: str | None) -> str | None:
 def downloaded(client: MlflowClient, location: Location) -> Iterator[Path]:
     """The model's files in a folder of their own, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="camgate-model-") as scratch:
-        repository = get_artifact_repository(location.artifact_uri, client.tracking_uri)
+        repository: Any = get_artifact_repository(location.artifact_uri, client.tracking_uri)
         # A destination is given even where the store is local: the store's own folder may change meanwhile.
         yield Path(repository.download_artifacts("", dst_path=scratch))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow.pyfunc
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 import camgate
 from camgate.errors import ModelError
@@ -87,8 +87,9 @@ def _check_builder(classifier: Classifier) -> None:
     own = BUILDERS.get(classifier.builder or "")
     if own is not None and not own.__module__.startswith("camgate."):
         raise ModelError(
-            f"builder `{classifier.builder}` is registered in this process only, by {own.__module__}: give the "
-            f'classifier builder="{own.__module__}:{own.__qualname__}" instead, and its code by `code_paths`'
+            f"builder `{classifier.builder}` is registered in this process only, by {own.__module__}: give "
+            f'the classifier builder="{own.__module__}:{own.__qualname__}" instead, and its code by '
+            "`code_paths`"
         )
 
 
@@ -119,8 +120,10 @@ def _pinned() -> list[str]:
 
 def _signature(classifier: Classifier) -> ModelSignature:
     """Of the outputs only: a schema of the inputs would forbid one of the two kinds of input."""
-    columns = [ColSpec(DataType.string, "predicted")]
-    columns += [ColSpec(DataType.float, name) for name in classifier.classes]
+    # Names as in `serving.py`, which cannot be imported: that would make it MLflow's current model.
+    columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "predicted")]
+    for name in classifier.classes:
+        columns.append(ColSpec(DataType.float, f"{name} (class)" if name == "predicted" else name))
     return ModelSignature(outputs=Schema(columns))
 
 

@@ -126,8 +126,8 @@ def _check_names(name: str, alias: str) -> None:
         raise InputError(f"a registered model cannot be called {name!r}: no slash, no colon, not empty")
     if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
         raise InputError(
-            f"{alias!r} cannot be an alias: letters, digits, - and _ only, and neither `latest` nor `v1`-like, "
-            "which MLflow reserves"
+            f"{alias!r} cannot be an alias: letters, digits, - and _ only, and neither `latest` nor "
+            "`v1`-like, which MLflow reserves"
         )
 
 

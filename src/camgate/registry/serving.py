@@ -1,8 +1,8 @@
 """The logged model's code: MLflow runs this file when it loads the model with `mlflow.pyfunc`.
 
 It is logged beside a copy of the parts of camgate that predict, so the model needs no installed camgate. That
-copy is used even where camgate is installed, and is invisible to the rest of the process: a model must predict
-by the code that its digest covers, and must never replace the installed auditor by its own.
+copy is used even where camgate is installed, and is invisible to the rest of the process: a model must
+predict by the code that its digest covers, and must never replace the installed auditor by its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import binascii
 import importlib
 import io
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +21,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 COLUMN = "image"
+PREDICTED = "predicted"
 _LONGEST_PATH = 4096
 
 
@@ -47,6 +47,11 @@ def _own_copy(code: Path) -> Iterator[None]:
 def _taken_out() -> dict[str, Any]:
     names = [name for name in sys.modules if name == "camgate" or name.startswith("camgate.")]
     return {name: sys.modules.pop(name) for name in names}
+
+
+def column(name: str) -> str:
+    """Output column of a class's probability."""
+    return f"{name} (class)" if name == PREDICTED else name
 
 
 class _Encoded(io.BytesIO):
@@ -86,71 +91,68 @@ def _is_file(text: str) -> bool:
         return False
 
 
-with warnings.catch_warnings():
-    # MLflow asks for type hints on `predict`; they would forbid one of the two kinds of input.
-    warnings.simplefilter("ignore")
+class CamgateModel(PythonModel):
+    """Classes and probabilities for images."""
 
-    class CamgateModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
-        """Classes and probabilities for images."""
+    def load_context(self, context: Any) -> None:
+        """Read the classifier from the logged spec and weights."""
+        spec = Path(context.artifacts["spec"])
+        with _own_copy(spec.parents[1] / "code"):
+            from camgate.data.images import read_image
+            from camgate.models.classifier import Classifier
 
-        def load_context(self, context: Any) -> None:
-            """Read the classifier from the logged spec and weights."""
-            spec = Path(context.artifacts["spec"])
-            with _own_copy(spec.parents[1] / "code"):
-                from camgate.data.images import read_image
-                from camgate.models.classifier import Classifier
+            # This file itself is logged code: whoever loads the model has agreed to run it.
+            self.classifier = Classifier.load(spec.parent, allow_code=True)
+            self._read = read_image
 
-                # This file itself is logged code: whoever loads the model has agreed to run it.
-                self.classifier = Classifier.load(spec.parent, allow_code=True)
-                self._read = read_image
+    # MLflow reads the hint of `model_input`; this one stands for "do not check", arrays may come too.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        """Predict the class of each image.
 
-        def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
-            """Predict the class of each image.
+        Args:
+            context: unused.
+            model_input: a DataFrame with a column `image` (paths as this machine sees them, bytes of
+                encoded images, or those bytes as base64 text), or whole RGB images `(N, H, W, 3)` in
+                0..255.
+            params: unused.
 
-            Args:
-                context: unused.
-                model_input: a DataFrame with a column `image` (paths as this machine sees them, bytes of
-                    encoded images, or those bytes as base64 text), or whole RGB images `(N, H, W, 3)` in
-                    0..255.
-                params: unused.
+        Returns:
+            One row an image: `predicted`, and the probability of each class under the class's name (a
+            class called `predicted` is under `predicted (class)`).
+        """
+        images, index = self._images(model_input)
+        classes = list(self.classifier.classes)
+        batch = torch.zeros(len(images), 3, *self.classifier.preprocessing.size, dtype=torch.uint8)
+        for number, image in enumerate(images):
+            batch[number] = self._prepared(image)
+        shares = self.classifier.probabilities(batch)
+        names = [classes[best] for best in shares.argmax(axis=1)] if len(shares) else []
+        table = pd.DataFrame(shares, columns=[column(name) for name in classes], index=index)
+        table.insert(0, PREDICTED, pd.Series(names, index=index, dtype=object))
+        return table
 
-            Returns:
-                One row an image: `predicted`, and the probability of each class under the class's name.
-            """
-            images, index = self._images(model_input)
-            classes = list(self.classifier.classes)
-            batch = torch.zeros(len(images), 3, *self.classifier.preprocessing.size, dtype=torch.uint8)
-            for number, image in enumerate(images):
-                batch[number] = self._prepared(image)
-            shares = self.classifier.probabilities(batch)
-            names = [classes[best] for best in shares.argmax(axis=1)] if len(shares) else []
-            table = pd.DataFrame(shares, columns=classes, index=index)
-            # A class may itself be called `predicted`.
-            table.insert(0, "predicted", pd.Series(names, index=index, dtype=object), allow_duplicates=True)
-            return table
+    def _prepared(self, image: Any) -> torch.Tensor:
+        whole = np.ones(image.shape[:2], dtype=bool)
+        prepared: torch.Tensor = self.classifier.preprocessing.geometry(image, whole)[0]
+        return prepared
 
-        def _prepared(self, image: Any) -> torch.Tensor:
-            whole = np.ones(image.shape[:2], dtype=bool)
-            prepared: torch.Tensor = self.classifier.preprocessing.geometry(image, whole)[0]
-            return prepared
-
-        def _images(self, model_input: Any) -> tuple[Any, Any]:
-            if isinstance(model_input, pd.DataFrame):
-                if COLUMN not in model_input:
-                    there = ", ".join(map(str, model_input.columns)) or "none"
-                    raise ValueError(f"the input needs a column `{COLUMN}`; its columns: {there}")
-                rows = model_input[COLUMN]
-                return [_pixels(value, self._read, row) for row, value in rows.items()], rows.index
-            array = np.asarray(model_input)
-            whole = array.dtype == np.uint8 or (
-                array.dtype.kind in "iu" and (not array.size or 0 <= array.min() <= array.max() <= 255)
+    def _images(self, model_input: Any) -> tuple[Any, Any]:
+        if isinstance(model_input, pd.DataFrame):
+            if COLUMN not in model_input:
+                there = ", ".join(map(str, model_input.columns)) or "none"
+                raise ValueError(f"the input needs a column `{COLUMN}`; its columns: {there}")
+            rows = model_input[COLUMN]
+            return [_pixels(value, self._read, row) for row, value in rows.items()], rows.index
+        array = np.asarray(model_input)
+        whole = array.dtype == np.uint8 or (
+            array.dtype.kind in "iu" and (not array.size or 0 <= array.min() <= array.max() <= 255)
+        )
+        if array.ndim != 4 or array.shape[3] != 3 or not whole:
+            raise ValueError(
+                f"give a DataFrame with a column `{COLUMN}`, or RGB images of shape (N, H, W, 3) as "
+                f"whole numbers 0..255; got {array.dtype} of shape {array.shape}"
             )
-            if array.ndim != 4 or array.shape[3] != 3 or not whole:
-                raise ValueError(
-                    f"give a DataFrame with a column `{COLUMN}`, or RGB images of shape (N, H, W, 3) as whole "
-                    f"numbers 0..255; got {array.dtype} of shape {array.shape}"
-                )
-            return array.astype(np.uint8), pd.RangeIndex(len(array))
+        return array.astype(np.uint8), pd.RangeIndex(len(array))
 
 
 mlflow.models.set_model(CamgateModel())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
@@ -39,6 +40,7 @@ __all__ = [
     "open_run",
 ]
 
+_AUDIT_MARK = "camgate.audit"  # says which audit the run holds already
 _BATCH = 100  # parameters and tags that MLflow takes at once
 
 
@@ -60,7 +62,7 @@ def log_data(
     digest: str,
     *,
     name: str = "manifest",
-    context: str = "audit",
+    context: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
     """Log a manifest as a dataset input of the run.
@@ -69,9 +71,9 @@ def log_data(
         run_id: where to.
         manifest: validated rows; counts by split and label go along, the images themselves do not.
         digest: `camgate.data.digest.data_digest` of it. MLflow shows 36 characters; all are in the tag
-            `camgate.data_digest` of the input and, with the context, of the run.
+            `camgate.data_digest` of the input.
         name: of the dataset.
-        context: what it was used for, such as `training` or `audit`.
+        context: what it was used for; None names the splits among the rows (`test, train`).
         tracking_uri: None takes MLflow's own.
     """
     columns = [{"type": "string", "name": str(column), "required": True} for column in manifest.columns]
@@ -87,18 +89,28 @@ def log_data(
         schema=json.dumps({"mlflow_colspec": columns}),
         profile=json.dumps(counts),
     )
+    if context is None:
+        splits = sorted({str(split) for split in manifest.get("split", ())})
+        context = names.shortened(", ".join(splits) or "all rows", 500)
     tags = [InputTag("mlflow.data.context", context), InputTag("camgate.data_digest", digest)]
     with connected(tracking_uri, doing=f"log the data to run {run_id}") as client:
         client.log_inputs(run_id, [DatasetInput(dataset, tags)])
-        client.set_tag(run_id, names.key(f"camgate.data_digest.{context}"), digest)
 
 
-def log_training(run_id: str, training: Any, *, tracking_uri: str | None = None) -> None:
-    """Log a `TrainingResult`: parameters `training.*`, the history as metrics `training/*` by epoch."""
+def log_training(
+    run_id: str, parameters: Mapping[str, Any], history: pd.DataFrame, *, tracking_uri: str | None = None
+) -> None:
+    """Log a training: parameters `training.*`, and the history as metrics `training/*`, step = epoch.
+
+    Args:
+        run_id: where to.
+        parameters: `TrainingResult.parameters`, or those of another trainer.
+        history: one row an epoch; a column `epoch` is the step, the other columns of numbers are metrics.
+        tracking_uri: None takes MLflow's own.
+    """
     with connected(tracking_uri, doing=f"log the training to run {run_id}") as client:
-        _parameters(client, run_id, training.parameters, "training.")
+        _parameters(client, run_id, parameters, "training.")
         now = _now()
-        history = training.history
         batch = [
             Metric(key, value, now, int(row.get("epoch", number)))
             for number, row in enumerate(history.to_dict("records"), start=1)
@@ -106,7 +118,6 @@ def log_training(run_id: str, training: Any, *, tracking_uri: str | None = None)
                 {k: v for k, v in row.items() if k != "epoch"}, "training/"
             ).items()
         ]
-        batch += _metrics({"best_epoch": training.best_epoch}, "training/")
         for part in _parts(batch, 1000):
             client.log_batch(run_id, metrics=part)
 
@@ -125,51 +136,72 @@ def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | N
 def log_audit(
     run_id: str,
     result: AuditResult,
+    verdict: Verdict | None = None,
     *,
     folder: str | Path | None = None,
-    verdict: Verdict | None = None,
     pictures: int = 24,
     tracking_uri: str | None = None,
 ) -> None:
     """Log an audit: settings as parameters `audit.*`, metrics `audit/*`, the folder, pictures, tags.
 
+    A second call with the same audit adds the verdict and the files of `folder`, and repeats nothing.
+
     Args:
         run_id: where to; holds one audit.
         result: the audit.
-        folder: where it was saved already, with the report and verdict beside it; all of it goes to
-            ``audit/``. None saves it for the purpose.
-        verdict: tags the run with status and reason; its file is logged by `log_verdict`.
+        verdict: tags the run; ``audit/verdict.json`` where no `folder` has it.
+        folder: where the audit was saved already, with report and verdict beside it; all of it goes to
+            ``audit/``. None saves the audit for the purpose.
         pictures: at most so many in the run's image view, worst and sample in equal parts (keys
             ``audit/worst`` and ``audit/sample``, step = rank).
         tracking_uri: None takes MLflow's own.
     """
     with connected(tracking_uri, doing=f"log the audit to run {run_id}") as client, _scratch() as scratch:
-        _parameters(client, run_id, result.settings.model_dump(mode="json"), "audit.")
-        for part in _parts(_metrics(summarise(result), "audit/"), 1000):
-            client.log_batch(run_id, metrics=part)
-        source = Path(folder) if folder is not None else result.save(scratch / "audit")
-        client.log_artifacts(run_id, str(source), "audit")
-        for kind, rank, picture in gallery_pictures(result, pictures):
-            client.log_image(run_id, picture, key=f"audit/{kind}", step=rank, synchronous=True)
-        tags = {
-            "camgate.model_digest": result.model_digest,
-            "camgate.data_digest": result.data_digest,
-            "camgate.model_uri": result.model_uri or "",
-        }
-        if verdict is not None:
-            tags |= _verdict_tags(verdict)
-        _tags(client, run_id, tags)
+        mark = hashlib.sha256(json.dumps(result.meta(), default=str).encode()).hexdigest()
+        known = client.get_run(run_id).data.tags.get(_AUDIT_MARK) == mark
+        source = scratch / "audit"
+        if folder is not None:
+            client.log_artifacts(run_id, str(folder), "audit")
+        else:
+            source.mkdir()
+            if not known:
+                result.write_into(source)
+            if verdict is not None:
+                _write_verdict(source, verdict)
+            client.log_artifacts(run_id, str(source), "audit")
+        if not known:
+            _audit_numbers(client, run_id, result)
+            for kind, rank, picture in gallery_pictures(result, pictures):
+                client.log_image(run_id, picture, key=f"audit/{kind}", step=rank, synchronous=True)
+        tags = {} if verdict is None else _verdict_tags(verdict)
+        _tags(client, run_id, tags | {_AUDIT_MARK: mark})
 
 
 def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
     """Log ``gate/verdict.json`` and ``gate/policy.yaml``, metrics `gate/<check>` and the verdict's tags."""
     with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
-        (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _write_verdict(folder, verdict)
         (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
         client.log_artifacts(run_id, str(folder), "gate")
         values = {check.name: check.value for check in verdict.checks}
         client.log_batch(run_id, metrics=_metrics(values, "gate/"))
         _tags(client, run_id, _verdict_tags(verdict))
+
+
+def _write_verdict(folder: Path, verdict: Verdict) -> None:
+    (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _audit_numbers(client: MlflowClient, run_id: str, result: AuditResult) -> None:
+    _parameters(client, run_id, result.settings.model_dump(mode="json"), "audit.")
+    for part in _parts(_metrics(summarise(result), "audit/"), 1000):
+        client.log_batch(run_id, metrics=part)
+    tags = {
+        "camgate.model_digest": result.model_digest,
+        "camgate.data_digest": result.data_digest,
+        "camgate.model_uri": result.model_uri or "",
+    }
+    _tags(client, run_id, tags)
 
 
 def _verdict_tags(verdict: Verdict) -> dict[str, str]:
