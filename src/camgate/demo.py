@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 EXPERIMENT = "camgate-demo"
 PER_CLASS = {"train": 400, "test": 120}
 STRENGTH = 0.97
+SHOWN = (
+    "invalid_activation_label_mean",
+    "invalid_activation_label_ci_low",
+    "invalid_activation_label_ci_high",
+    "background_gap",
+    "background_gap_ci_low",
+    "background_gap_ci_high",
+)
+COLUMNS = "model", "accuracy", "invalid activation", "background gap", "verdict", "reason", "registry"
 
 
 @dataclass(frozen=True)
@@ -198,22 +207,13 @@ def _row(root: Path, candidate: Candidate, outcome: RunOutcome) -> dict[str, Any
     numbers = summarise(outcome.result)
     promotion = outcome.promotion
     failed = [check.name for check in outcome.verdict.checks if check.status is outcome.verdict.status]
+    reason = outcome.verdict.reason
     return {
         "model": candidate.title,
         "accuracy": numbers["accuracy"],
-        **{
-            name: numbers.get(name)
-            for measure in ("invalid_activation", "background_gap")
-            for name in (
-                "invalid_activation_mean" if measure == "invalid_activation" else measure,
-                f"{measure}_ci_low",
-                f"{measure}_ci_high",
-            )
-        },
+        **{name: numbers.get(name) for name in SHOWN},
         "verdict": outcome.verdict.status.value,
-        "reason": "ok"
-        if outcome.verdict.reason == "ok"
-        else f"{', '.join(failed)}: {outcome.verdict.reason}",
+        "reason": reason if reason == "ok" else f"{', '.join(failed)}: {reason}",
         "version": None if promotion is None else promotion.version,
         "validation_status": None if promotion is None else promotion.status,
         "alias": promotion.alias if promotion and _holds_alias(promotion.reason) else None,
@@ -250,7 +250,7 @@ def _show(say: Any, root: Path, rows: list[dict[str, Any]], seconds: float) -> N
         table.add_row(
             row["model"],
             f"{100 * row['accuracy']:.1f} %",
-            _interval(row, "invalid_activation_mean", "invalid_activation"),
+            _interval(row, "invalid_activation_label_mean", "invalid_activation_label"),
             _interval(row, "background_gap", "background_gap"),
             f"[{STYLES[row['verdict']]}]{row['verdict']}[/]",
             row["reason"],

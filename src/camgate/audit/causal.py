@@ -68,8 +68,8 @@ def run_interventions(
     """
     labels = scores["label"].to_numpy().astype(str)
     groups = scores["group"].to_numpy().astype(str)
-    usable = scores["status"].ne("unreadable").to_numpy()
-    usable &= scores["status"].ne("no_region").to_numpy() | np.isin(labels, region_free)
+    status = scores["status"].to_numpy().astype(str)
+    usable = (status != "unreadable") & ((status != "no_region") | np.isin(labels, region_free))
     strata = None
     if settings.match_on:
         strata = rows[list(settings.match_on)].astype(str).agg("\x1f".join, axis=1).to_numpy()
@@ -128,9 +128,15 @@ def run_interventions(
         pending.append((row, "original", 0, None, images(row)[0]))
         if len(pending) >= CHUNK:
             flush()
+    bare = np.isin(labels, region_free)
+
+    def load(row: int) -> tuple[np.ndarray, np.ndarray]:
+        image, region = images(row)
+        return image, np.zeros_like(region) if bare[row] else region  # a speck is no object
+
     composites = make_composites(
         sorted(pairings, key=lambda pairing: (pairing.recipient, pairing.draw)),
-        images,
+        load,
         margin=settings.margin,
         median_of=lambda row: medians.get(cameras[row]),
     )

@@ -149,7 +149,9 @@ def composite(
     return np.asarray(np.rint(alpha * recipient + (1 - alpha) * background).astype(np.uint8))
 
 
-def camera_medians(images: Callable[[int], np.ndarray], cameras: np.ndarray, *, most: int = 60) -> dict:
+def camera_medians(
+    images: Callable[[int], np.ndarray], cameras: np.ndarray, *, most: int = 60
+) -> dict[str, np.ndarray]:
     """Median image of each fixed camera, from at most `most` of its images spread over the set."""
     medians = {}
     for camera in np.unique(cameras):

@@ -208,13 +208,14 @@ class AuditResult:
             if settings.interventions and not table.is_file():
                 raise InputError(f"{table} is missing, though the audit was made with interventions.")
             interventions = pd.read_parquet(table) if settings.interventions else None
-            lists = {key: tuple(meta.pop(key)) for key in ("classes", "region_free", "warnings")}
             return cls(
                 settings=settings,
                 scores=scores,
                 interventions=interventions,
                 gallery=gallery,
-                **lists,
+                classes=tuple(meta.pop("classes")),
+                region_free=tuple(meta.pop("region_free")),
+                warnings=tuple(meta.pop("warnings")),
                 **meta,
             )
         except InputError:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 TARGETS = ("predicted", "label")
 FILLS = ("inpaint", "median")
 REGION_SAMPLE = 64
+SPECKS = 0.05
 LIBRARIES = (
     "camgate",
     "torch",
@@ -205,10 +207,17 @@ def _score_table(table: pd.DataFrame, rows: pd.DataFrame, settings: AuditSetting
 
 
 def _region_free(scores: pd.DataFrame) -> tuple[str, ...]:
-    """Classes whose readable images all have no region."""
+    """Classes without objects: no image has a region.
+
+    Masks made by machine have specks, so an image in twenty may hold a region below one map cell.
+    """
     readable = scores[scores["status"] != "unreadable"]
-    bare = readable["status"].eq("no_region").groupby(readable["label"]).all()
-    return tuple(str(label) for label in bare.index[bare])
+    by_class = readable["status"].groupby(readable["label"])
+    return tuple(
+        str(label)
+        for label, status in by_class
+        if status.eq("no_region").mean() >= 1 - SPECKS and not status.isin(["ok", "dead_map"]).any()
+    )
 
 
 def _baselines(
@@ -252,7 +261,11 @@ def _gallery(
     order = shown.sample(frac=1.0, random_state=seed)
     order = order.assign(turn=order.groupby("label").cumcount()).sort_values("turn", kind="stable")
     items = []
-    for kind, rows in (("worst", ranked.index[:worst]), ("sample", order.index[:sample])):
+    kinds: tuple[tuple[Literal["worst", "sample"], pd.Index], ...] = (
+        ("worst", ranked.index[:worst]),
+        ("sample", order.index[:sample]),
+    )
+    for kind, rows in kinds:
         for rank, row in enumerate(rows):
             image, region = images(int(row))
             items.append(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import grey_dilation
+from scipy.ndimage import binary_dilation
 
 STATUSES = ("ok", "unreadable", "no_region", "below_resolution", "dead_map")
 
@@ -68,16 +68,21 @@ def region_on_grid(regions: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def grow(valid: np.ndarray, tolerance: int) -> np.ndarray:
-    """Grow valid shares by `tolerance` cells: each cell takes the largest share around it.
+    """Grow the valid region by `tolerance` cells, since a map cell sees beyond its own border.
 
     Args:
-        valid: float `(B, h, w)`, 0..1.
-        tolerance: cells, >= 0; 1 looks at the 3 x 3 neighbourhood.
+        valid: float `(B, h, w)`, valid share of each cell, 0..1.
+        tolerance: cells, >= 0. With 0 the shares stay as they are; with 1 or more every cell that is at
+            most that many cells away from one with a valid part counts as valid in full.
+
+    Returns:
+        float64 `(B, h, w)`, 0..1.
     """
     if tolerance == 0:
         return valid
     side = 2 * tolerance + 1
-    return np.asarray(grey_dilation(valid, size=(1, side, side), mode="constant", cval=0.0))
+    reached = binary_dilation(valid > 0, structure=np.ones((1, side, side), dtype=bool))
+    return np.asarray(reached, dtype=np.float64)
 
 
 def score_maps(maps: np.ndarray, regions: np.ndarray, *, tolerance: int = 1) -> MapScores:
@@ -120,7 +125,7 @@ def score_maps(maps: np.ndarray, regions: np.ndarray, *, tolerance: int = 1) -> 
         peak_invalid=np.where(dead, np.nan, peak_invalid),
         dead=dead,
         below_resolution=raw.sum(axis=(1, 2)) < 1.0,
-        has_region=regions.any(axis=(1, 2)),
+        has_region=np.asarray(regions.any(axis=(1, 2))),
     )
 
 

@@ -54,20 +54,26 @@ def activation(
     result: AuditResult,
     rows: pd.Series | None = None,
     *,
-    column: str = "invalid_activation",
+    column: str = "invalid_activation_label",
     level: float = 0.95,
 ) -> Estimate:
-    """Mean of a share column over the scored images, 0..1."""
+    """Mean share of positive heatmap mass on invalid pixels, 0..1.
+
+    By default of the map of the label's class. The map of a wrongly predicted `empty` lies on the
+    background, rightly so: a wrong prediction is the accuracy check's business.
+    """
     scored = _scored(result, rows)
+    scored = scored[scored[column].notna()]
     values, groups = scored[column].to_numpy(), scored["group"].to_numpy()
     return mean_estimate(values, groups, level=level, seed=result.settings.seed)
 
 
 def lift(result: AuditResult, rows: pd.Series | None = None, *, level: float = 0.95) -> Estimate:
-    """Invalid activation over what a uniform map would score: a ratio of means, >= 0."""
+    """Invalid activation (label's class) over what a uniform map would score: a ratio of means, >= 0."""
     scored = _scored(result, rows)
+    scored = scored[scored["invalid_activation_label"].notna()]
     return mean_estimate(
-        scored["invalid_activation"].to_numpy(),
+        scored["invalid_activation_label"].to_numpy(),
         scored["group"].to_numpy(),
         weights=scored["invalid_area"].to_numpy(),
         bounds=(0.0, 1.0 / max(float(scored["invalid_area"].mean()), 1e-9) if len(scored) else 1.0),
@@ -137,7 +143,8 @@ def summarise(result: AuditResult) -> dict[str, float]:
         numbers[value_name or name] = estimate.value
         numbers[f"{name}_ci_low"], numbers[f"{name}_ci_high"] = estimate.low, estimate.high
 
-    put("invalid_activation", activation(result), value_name="invalid_activation_mean")
+    for column in ("invalid_activation", "invalid_activation_label"):
+        put(column, activation(result, column=column), value_name=f"{column}_mean")
     put("invalid_lift", lift(result))
     put("peak_invalid_rate", peak_rate(result))
     put("accuracy", accuracy(result))

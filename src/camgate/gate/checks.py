@@ -231,7 +231,7 @@ def accuracy(context: Context, options: AtLeast) -> CheckResult:
 
 @check("invalid_activation", AtMost)
 def invalid_activation(context: Context, options: AtMost) -> CheckResult:
-    """Mean share of positive heatmap mass on invalid pixels."""
+    """Mean share of positive heatmap mass (label's class) on invalid pixels."""
     return _judge_measure(
         context,
         "invalid_activation",
@@ -243,7 +243,7 @@ def invalid_activation(context: Context, options: AtMost) -> CheckResult:
             f"(95 % interval {_span(e, 100, 0)} %, limit {_percent(options.max)})"
         ),
         skip=_region_free(context),
-        worst=_worst_by(context.result, "invalid_activation"),
+        worst=_worst_by(context.result, "invalid_activation_label"),
     )
 
 
@@ -267,7 +267,7 @@ def invalid_lift(context: Context, options: AtMost) -> CheckResult:
         smaller=True,
         message=message,
         skip=_region_free(context),
-        worst=_worst_by(context.result, "invalid_activation"),
+        worst=_worst_by(context.result, "invalid_activation_label"),
     )
 
 

@@ -47,7 +47,7 @@ class _NoHooks:
 
 def _borrow(cam_class: type[Any]) -> Maths:
     # The instance is made without its constructor, which would hook a model of its own.
-    cam = cam_class.__new__(cam_class)
+    cam: Any = object.__new__(cam_class)
     cam.activations_and_grads = _NoHooks()
 
     def maths(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -144,7 +144,8 @@ class Explainer:
         Raises:
             ModelError: logits with NaN, or a layer that gives no single `(B, C, h, w)` map.
         """
-        self._calls, self._leaf = 0, None
+        self._calls = 0
+        self._leaf = None
         with torch.inference_mode(False), torch.enable_grad():
             logits = self._classifier.logits(images)
         broken = int((~torch.isfinite(logits)).any(dim=1).sum())
@@ -211,7 +212,7 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
     Raises:
         ModelError: there is none; offers the near ones.
     """
-    layers = dict(module.named_modules())
+    layers: dict[str, nn.Module] = dict(module.named_modules())
     if name and name in layers:
         return layers[name]
     near = difflib.get_close_matches(name, [layer for layer in layers if layer], n=3, cutoff=0.4)

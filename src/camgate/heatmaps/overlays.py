@@ -87,7 +87,8 @@ def _scaled(heatmap: np.ndarray) -> np.ndarray:
 
 
 def _colours(heat: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.applyColorMap(_bytes(255 * heat), cv2.COLORMAP_TURBO))[..., ::-1]
+    blue_green_red = cv2.applyColorMap(_bytes(255 * heat), cv2.COLORMAP_TURBO)
+    return np.ascontiguousarray(blue_green_red[..., ::-1])
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
