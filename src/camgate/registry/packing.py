@@ -122,8 +122,10 @@ def _signature(classifier: Classifier) -> ModelSignature:
     """Of the outputs only: a schema of the inputs would forbid one of the two kinds of input."""
     # Names as in `serving.py`, which cannot be imported: that would make it MLflow's current model.
     columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "predicted")]
-    for name in classifier.classes:
-        columns.append(ColSpec(DataType.float, f"{name} (class)" if name == "predicted" else name))
+    columns += [
+        ColSpec(DataType.float, f"{name} (class)" if name == "predicted" else name)
+        for name in classifier.classes
+    ]
     return ModelSignature(outputs=Schema(columns))
 
 

@@ -115,7 +115,7 @@ def log_training(
             Metric(key, value, now, int(row.get("epoch", number)))
             for number, row in enumerate(history.to_dict("records"), start=1)
             for key, value in names.metrics(
-                {k: v for k, v in row.items() if k != "epoch"}, "training/"
+                {str(k): v for k, v in row.items() if k != "epoch"}, "training/"
             ).items()
         ]
         for part in _parts(batch, 1000):
