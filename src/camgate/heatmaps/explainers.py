@@ -131,7 +131,7 @@ class Explainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaf = self._logits = None
+        self._forget()
         self._stack.close()
 
     def __call__(self, images: Tensor, targets: Tensor | None = None) -> Heatmaps:
@@ -144,8 +144,7 @@ class Explainer:
         Raises:
             ModelError: logits with NaN, or a layer that gives no single `(B, C, h, w)` map.
         """
-        self._calls = 0
-        self._leaf = None
+        self._forget()
         with torch.inference_mode(False), torch.enable_grad():
             logits = self._classifier.logits(images)
         broken = int((~torch.isfinite(logits)).any(dim=1).sum())
@@ -192,6 +191,10 @@ class Explainer:
         if gradient is None:
             raise ModelError(f"the logits do not depend on layer {self._layer_name!r}.")
         return gradient
+
+    def _forget(self) -> None:
+        self._calls = 0
+        self._leaf = self._logits = None
 
     def _start_graph(self, layer: nn.Module, inputs: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:

@@ -87,9 +87,10 @@ def _scaled(heatmap: np.ndarray) -> np.ndarray:
 
 
 def _colours(heat: np.ndarray) -> np.ndarray:
-    blue_green_red = cv2.applyColorMap(_bytes(255 * heat), cv2.COLORMAP_TURBO)
+    blue_green_red = np.asarray(cv2.applyColorMap(_bytes(255 * heat), cv2.COLORMAP_TURBO), dtype=np.uint8)
     return np.ascontiguousarray(blue_green_red[..., ::-1])
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.rint(values.clip(0, 255)).astype(np.uint8)
+    pixels: np.ndarray = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return pixels
