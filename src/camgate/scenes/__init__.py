@@ -1,1 +1,1 @@
-"""camgate.scenes"""
+"""The rendered underpass: the built-in example data."""
