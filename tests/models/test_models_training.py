@@ -55,13 +55,18 @@ def test_it_learns(trained: TrainingResult, squares: pd.DataFrame) -> None:
     assert trained.classifier.device.type == "cpu"
 
 
+def best_epoch_slowly(losses: list[float]) -> int:
+    """The latest epoch that is at most 0.01 above the lowest loss before it."""
+    return max(n + 1 for n, loss in enumerate(losses) if all(loss <= past + 0.01 for past in losses[:n]))
+
+
 def test_history_and_parameters(trained: TrainingResult) -> None:
     assert trained.history["epoch"].tolist() == [1, 2, 3, 4, 5]
     assert {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate"} <= set(
         trained.history.columns
     )
     assert trained.history["train_loss"].iloc[-1] < trained.history["train_loss"].iloc[0]
-    assert trained.best_epoch == trained.history["epoch"][trained.history["validation_loss"].idxmin()]
+    assert trained.best_epoch == best_epoch_slowly(trained.history["validation_loss"].tolist())
     wanted = {"seed": 0, "batch_size": 16, "builder": "resnet_small", "unreadable_images": 0}
     assert wanted.items() <= trained.parameters.items()
 
@@ -89,11 +94,12 @@ def validation_loss(result: TrainingResult, manifest: pd.DataFrame, seed: int = 
 
 def test_early_stopping_keeps_the_best_epoch(noisy_squares: pd.DataFrame) -> None:
     result = train_classifier(noisy_squares, **{**QUICK, "epochs": 30, "patience": 2, "augmentation": None})
-    losses = result.history["validation_loss"]
+    losses = result.history["validation_loss"].tolist()
     assert len(losses) < 30
-    assert result.best_epoch == len(losses) - 2
-    assert losses.iloc[-1] > losses.min()
-    assert validation_loss(result, noisy_squares) == pytest.approx(losses.min(), rel=1e-4)
+    assert result.best_epoch == len(losses) - 2 == best_epoch_slowly(losses)
+    kept = losses[result.best_epoch - 1]
+    assert kept <= min(losses) + 0.01 < losses[-1]
+    assert validation_loss(result, noisy_squares) == pytest.approx(kept, rel=1e-4)
 
 
 def test_nothing_around_is_changed(

@@ -153,7 +153,7 @@ class ResidualBlock(nn.Module):
 
 @builder("resnet_small")
 def resnet_small(
-    num_classes: int, *, widths: Sequence[int] = (24, 32, 64, 128), blocks: Sequence[int] = (1, 1, 2)
+    num_classes: int, *, widths: Sequence[int] = (16, 32, 64, 128), blocks: Sequence[int] = (1, 1, 2)
 ) -> nn.Module:
     """A small residual network for images of about 64 to 256 px: 0.6 million parameters.
 

@@ -23,6 +23,10 @@ from camgate.models.classifier import Classifier
 from camgate.models.progress import ProgressLine
 from camgate.models.surroundings import quiet_lightning, reproducible
 
+LOSS_TOLERANCE = 0.01
+"""Validation losses (in nats) closer than this count as equal. A validation set of a hundred images cannot
+tell them apart, and the later of two equal epochs, whose learning rate was smaller, generalises better."""
+
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -58,8 +62,9 @@ def fit(
 ) -> Fitted:
     """Train the classifier's module in place and leave it with the weights of its best epoch.
 
-    Best is the lowest validation loss. The module ends on the CPU, in evaluation mode. Global random state,
-    determinism flags and Lightning's log level are as before afterwards.
+    Best is the latest epoch whose validation loss is the lowest so far to within `LOSS_TOLERANCE`; training
+    stops after `patience` epochs that are not. The module ends on the CPU, in evaluation mode. Global random
+    state, determinism flags and Lightning's log level are as before afterwards.
 
     Raises:
         ModelError: a loss that is not finite, or outputs that do not fit the classes.
@@ -73,13 +78,14 @@ def fit(
         checkpoint = ModelCheckpoint(
             dirpath=scratch,
             filename="best",
-            monitor="validation_loss",
+            monitor="best_epoch",
+            mode="max",
             save_top_k=1,
             save_weights_only=True,
             enable_version_counter=False,
         )
         reporter = _Reporter(body, progress, on_epoch)
-        stopping = EarlyStopping(monitor="validation_loss", patience=settings.patience, check_finite=False)
+        stopping = EarlyStopping(monitor="best_epoch", mode="max", patience=settings.patience)
         trainer = pl.Trainer(
             accelerator="auto",
             devices=1,
@@ -98,8 +104,7 @@ def fit(
         best = torch.load(Path(checkpoint.best_model_path), map_location="cpu", weights_only=True)
         body.cpu().load_state_dict(best["state_dict"])
         classifier.module.eval()
-        best_epoch = min(reporter.history, key=lambda row: row["validation_loss"])["epoch"]
-        return Fitted(reporter.history, int(best_epoch), body.faults)
+        return Fitted(reporter.history, body.best_epoch, body.faults)
 
 
 class _Body(pl.LightningModule):
@@ -108,6 +113,8 @@ class _Body(pl.LightningModule):
         self.module = classifier.module
         self.faults: set[str] = set()
         self.training_sums = _Sums()
+        self.best_epoch = 0
+        self._lowest_loss = math.inf
         self._classifier = classifier
         self._settings = settings
         self._batches = batches
@@ -133,6 +140,10 @@ class _Body(pl.LightningModule):
         loss, accuracy = self._validation_sums.means()
         self.log("validation_loss", loss)
         self.log("validation_accuracy", accuracy)
+        if loss <= self._lowest_loss + LOSS_TOLERANCE:
+            self.best_epoch = self.current_epoch + 1
+        self._lowest_loss = min(loss, self._lowest_loss)
+        self.log("best_epoch", float(self.best_epoch))
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.AdamW(

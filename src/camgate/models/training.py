@@ -34,7 +34,7 @@ class TrainingResult:
         classifier: with the weights of the best epoch, on the CPU, in evaluation mode.
         history: one row an epoch: epoch (from 1), train_loss, train_accuracy, validation_loss,
             validation_accuracy, learning_rate, seconds.
-        best_epoch: the epoch with the lowest validation loss.
+        best_epoch: the latest epoch whose validation loss was the lowest so far, to within 0.01.
         parameters: everything that the result depends on beside the data, as flat values for a run's record.
     """
 
@@ -56,7 +56,7 @@ def train_classifier(
     batch_size: int = 64,
     learning_rate: float | None = None,
     weight_decay: float = 0.05,
-    patience: int = 6,
+    patience: int = 8,
     augmentation: Augmentation | None = Augmentation(),  # noqa: B008  # frozen
     seed: int = 0,
     workers: int = 0,
@@ -83,7 +83,7 @@ def train_classifier(
         learning_rate: peak of the cycle; None: 0.01 for `resnet_small` from random weights, 0.001 for all
             else, which suits larger nets and fine-tuning.
         weight_decay: AdamW's, on weights only.
-        patience: epochs without a lower validation loss after which training stops.
+        patience: training stops after so many epochs whose validation loss is above the lowest by over 0.01.
         augmentation: None trains on the images as they are.
         seed: decides first weights, order, augmentation and the rows held out.
         workers: processes that read images; 0 reads in this one.
