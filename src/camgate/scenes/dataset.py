@@ -103,7 +103,8 @@ def _variant(key: tuple[int, ...], own: int, strength: float) -> int:
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
+    if not cv2.imwrite(str(path), pixels, options):
         raise OSError(f"{path} could not be written")
 
 

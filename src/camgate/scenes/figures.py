@@ -162,12 +162,7 @@ def _dog(rng: np.random.Generator) -> list[Part]:
     gait = rng.uniform(-0.035, 0.035)
     leash = [(0.12, 0.47), (0.5 * (0.12 + fore), 0.3), (fore + 0.01, back + 0.02)]
     parts = [
-        _line(
-            "leash",
-            [(0.12, 0.47), (0.5 * (0.12 + fore), 0.3), (fore + 0.01, back + 0.02)],
-            0.012,
-            (35, 30, 30),
-        ),
+        _line("leash", leash, 0.012, (35, 30, 30)),
         _line("fur", [(hind, back), (fore, back)], 0.105 * size, fur),
         _line("fur", [(fore, back), (fore + 0.055 * size, back + 0.075 * size)], 0.07 * size, fur),
         _line(
