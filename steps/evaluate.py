@@ -12,7 +12,6 @@ from camgate.data.manifest import data_digest
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
 from camgate.models.evaluation import Evaluation, evaluate_classifier
-from camgate.models.training import TrainingResult
 from camgate.registry.tracking import log_data, log_evaluation, log_training
 from camgate.steps._tracking import tracked
 
@@ -45,8 +44,7 @@ def evaluate_model(
         digest = data_digest(manifest)
         log_data(run.run_id, manifest, digest, name="manifest", context="training", tracking_uri=run.uri)
         if history is not None and parameters is not None:
-            training = TrainingResult(classifier, history, int(parameters["best_epoch"]), parameters)
-            log_training(run.run_id, training, tracking_uri=run.uri)
+            log_training(run.run_id, parameters, history, tracking_uri=run.uri)
         log_evaluation(run.run_id, evaluation, tracking_uri=run.uri)
     return evaluation
 

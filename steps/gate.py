@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from camgate.report.files import write_report, write_summary, write_verdict
 from zenml import log_metadata, save_artifact, step
 from zenml.types import HTMLString
 
@@ -17,6 +16,7 @@ from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
 from camgate.registry.tracking import log_audit, log_verdict
+from camgate.report.files import write_report, write_summary, write_verdict
 from camgate.steps._tracking import in_pipeline, tracked
 
 

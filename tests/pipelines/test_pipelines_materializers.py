@@ -166,7 +166,7 @@ def test_audit_result_comes_back_whole_with_a_contact_sheet() -> None:
     assert sheet.type is VisualizationType.IMAGE
     with Image.open(sheet.uri) as picture:
         assert picture.width > picture.height > 100
-    assert kept.run_metadata["invalid_activation_mean"] == pytest.approx(0.2)
+    assert kept.run_metadata["summary"]["invalid_activation_mean"] == pytest.approx(0.2)
 
 
 def test_contact_sheet_holds_every_picture_it_is_asked_for() -> None:

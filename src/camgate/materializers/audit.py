@@ -57,7 +57,7 @@ class AuditResultMaterializer(FolderMaterializer):
             "model_digest": data.model_digest,
             "data_digest": data.data_digest,
             "model_uri": data.model_uri,
-            **summarise(data),
+            "summary": summarise(data),
         }
         return {name: value for name, value in facts.items() if value is not None}
 
