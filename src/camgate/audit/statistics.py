@@ -17,6 +17,8 @@ import numpy as np
 from scipy import stats
 
 REPLICATES = 1999
+_CHUNK = 250
+"""Replicates resampled at once; bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def mean_estimate(
         replicates: bootstrap samples of groups.
 
     Returns:
-        The estimate. Where all groups agree (no variance to resample) the interval is that of a rate of
-        the same size, scaled to `bounds`, so its width is never 0.
+        The estimate. Where all groups agree (no variance to resample) the interval allows for the share
+        of images that this n could have missed, so its width is never 0.
     """
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
@@ -177,11 +179,12 @@ def _ratio_error(top: np.ndarray, bottom: np.ndarray, value: float) -> float:
 def _degenerate(
     value: float, n: int, groups: int, bounds: tuple[float, float], level: float
 ) -> tuple[float, float]:
-    """Interval where no variance was seen: that of a rate of the same relative size."""
-    span = bounds[1] - bounds[0]
-    share = min(1.0, max(0.0, (value - bounds[0]) / span))
-    low, high = _wilson(share, n, float(stats.t.ppf(0.5 + level / 2, groups - 1)))
-    return min(value, bounds[0] + low * span), max(value, bounds[0] + high * span)
+    """Interval where no variance was seen: a share of images that none of n showed may differ at will.
+
+    That share is at most Wilson's upper bound for 0 of n.
+    """
+    unseen = _wilson(0.0, n, float(stats.t.ppf(0.5 + level / 2, groups - 1)))[1]
+    return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
 
 
 @dataclass(frozen=True)
@@ -226,20 +229,22 @@ def gap_estimate(
     groups = len(recipients)
     if groups < 2:
         return Estimate(value, -1.0, 1.0, images, groups, level)
-    total = int(max(arm.max() for arm in (same.recipient, other.recipient, same.donor, other.donor))) + 1
     donors = np.unique(np.concatenate([same.donor, other.donor]))
     rng = np.random.default_rng(seed)
-    gaps = np.empty(replicates)
-    recipient_weight, donor_weight = np.zeros(total), np.zeros(total)
-    for replicate in range(replicates):
-        recipient_weight[recipients] = rng.multinomial(groups, np.full(groups, 1 / groups))
-        donor_weight[donors] = rng.multinomial(len(donors), np.full(len(donors), 1 / len(donors)))
+    gaps = np.full(replicates, np.nan)
+    for start in range(0, replicates, _CHUNK):
+        chunk = min(_CHUNK, replicates - start)
+        weights = [
+            rng.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), size=chunk).astype(np.float64)
+            for codes in (recipients, donors)
+        ]
         means = []
         for arm in (same, other):
-            weight = recipient_weight[arm.recipient] * donor_weight[arm.donor]
-            mass = weight.sum()
-            means.append(float(weight @ arm.outcome / mass) if mass > 0 else np.nan)
-        gaps[replicate] = means[0] - means[1]
+            weight = weights[0][:, np.searchsorted(recipients, arm.recipient)]
+            weight *= weights[1][:, np.searchsorted(donors, arm.donor)]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                means.append(weight @ arm.outcome / weight.sum(axis=1))
+        gaps[start : start + chunk] = means[0] - means[1]
     tail = (1 - level) / 2
     low, high = (float(q) for q in np.nanquantile(gaps, [tail, 1 - tail]))
     # The percentile bootstrap over few groups is too narrow; widen to the t quantile about the value.

@@ -1,0 +1,5 @@
+"""Fixtures of the gate's tests."""
+
+from conftest_gate import edit
+
+__all__ = ["edit"]
