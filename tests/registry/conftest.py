@@ -59,7 +59,9 @@ def run_id(store: str) -> str:
 
 @pytest.fixture
 def make_classifier() -> Callable[..., Classifier]:
-    def make(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, target_layer: str | None = None) -> Classifier:
+    def make(
+        *, seed: int = 0, classes: tuple[str, ...] = CLASSES, target_layer: str | None = None
+    ) -> Classifier:
         torch.manual_seed(seed)
         return Classifier(
             build("resnet_small", TINY, len(classes)).eval(),
