@@ -128,7 +128,7 @@ def _own_environment(root: Path) -> None:
         ZENML_CONFIG_PATH=str(root / "zenml"),
         ZENML_LOCAL_STORES_PATH=str(root / "zenml" / "stores"),
         ZENML_ANALYTICS_OPT_IN="false",
-        ZENML_LOGGING_VERBOSITY="ERROR",
+        ZENML_LOGGING_VERBOSITY="CRITICAL",
         ZENML_ENABLE_RICH_TRACEBACK="false",
         ZENML_DISABLE_STEP_LOGS_STORAGE="true",
         MLFLOW_DISABLE_TELEMETRY="true",
