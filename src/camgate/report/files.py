@@ -1,0 +1,109 @@
+"""Report, verdict and summary in an audit folder. A verdict is never overwritten by another one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from camgate.audit.result import AuditResult
+from camgate.audit.summary import summarise
+from camgate.errors import InputError
+from camgate.files import write_text
+from camgate.gate.verdict import Verdict
+from camgate.report.html import render_report, verdict_fingerprint
+
+_FINGERPRINT = re.compile(r'<meta name="camgate-verdict" content="([0-9a-f]{64})">')
+
+
+def write_report(
+    folder: str | Path, result: AuditResult, verdict: Verdict, *, title: str | None = None
+) -> Path:
+    """Write `report.html` into an audit folder, or `report-<policy>.html` beside another verdict's.
+
+    The report of the same verdict is rendered anew.
+
+    Raises:
+        InputError: the folder is missing or cannot be written, or the verdict is not about this audit.
+    """
+    page = render_report(result, verdict, title=title)
+    return write_text(_path(folder, "report", ".html", verdict), page)
+
+
+def write_verdict(folder: str | Path, verdict: Verdict) -> Path:
+    """Write `verdict.json`, or `verdict-<first 12 of the policy's digest>.json` beside another verdict.
+
+    The same verdict, judged again, keeps the file that is there. A different one under the same policy
+    (another champion, say) gets its own fingerprint into the name as well.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    path = _path(folder, "verdict", ".json", verdict)
+    return path if path.exists() else write_text(path, verdict.model_dump_json(indent=2) + "\n")
+
+
+def write_summary(folder: str | Path, result: AuditResult, verdict: Verdict) -> Path:
+    """Write `summary.json`: the verdict in short and the audit's numbers, flat.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    content = {
+        "verdict": verdict.status.value,
+        "reason": verdict.reason,
+        "sentence": verdict.sentence,
+        "checks": {
+            check.name: {"status": check.status.value, "reason": check.reason} for check in verdict.checks
+        },
+        "numbers": summarise(result),
+        "model_digest": verdict.model_digest,
+        "data_digest": verdict.data_digest,
+        "policy_digest": verdict.policy_digest,
+        "fingerprint": verdict_fingerprint(verdict),
+    }
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return write_text(_path(folder, "summary", ".json", verdict), text)
+
+
+def _path(folder: str | Path, stem: str, suffix: str, verdict: Verdict) -> Path:
+    """The file name under which this verdict's files belong: the first that no other verdict has taken."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; write into the folder that `camgate audit` made.")
+    mine = verdict_fingerprint(verdict)
+    policy = f"-{verdict.policy_digest[:12]}"
+    for name in ("", policy, f"{policy}-{mine[:12]}"):
+        if _holders(root, name) <= {mine}:
+            return root / f"{stem}{name}{suffix}"
+    raise InputError(f"{root}: verdict{policy}-{mine[:12]}.json is damaged; remove it and judge again.")
+
+
+def _holders(root: Path, name: str) -> set[str | None]:
+    """Fingerprints of the verdicts that own the files of this name; None for a file that cannot be read."""
+    found: set[str | None] = set()
+    for path, read in (
+        (root / f"verdict{name}.json", _verdict_in),
+        (root / f"summary{name}.json", _verdict_of_summary),
+        (root / f"report{name}.html", _verdict_of_report),
+    ):
+        if path.exists():
+            try:
+                found.add(read(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                found.add(None)
+    return found
+
+
+def _verdict_in(text: str) -> str | None:
+    return verdict_fingerprint(Verdict.model_validate_json(text))
+
+
+def _verdict_of_summary(text: str) -> str | None:
+    content = json.loads(text)
+    return content.get("fingerprint") if isinstance(content, dict) else None
+
+
+def _verdict_of_report(text: str) -> str | None:
+    found = _FINGERPRINT.search(text[:4000])
+    return found.group(1) if found else None
