@@ -197,12 +197,17 @@ class Classifier:
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         allow_pickle: bool = False,
+        allow_code: bool = False,
     ) -> Classifier:
         """Load a model from MLflow, see `camgate.registry.flavor.load_classifier`."""
         from camgate.registry.flavor import load_classifier
 
         loaded: Classifier = load_classifier(
-            uri, classes=classes, preprocessing=preprocessing, allow_pickle=allow_pickle
+            uri,
+            classes=classes,
+            preprocessing=preprocessing,
+            allow_pickle=allow_pickle,
+            allow_code=allow_code,
         )
         return loaded
 
