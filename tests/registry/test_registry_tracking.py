@@ -4,9 +4,8 @@ import dataclasses
 import io
 import json
 import math
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +59,29 @@ def test_one_run_for_a_key(store: str) -> None:
     assert client.get_run(first).data.tags["camgate.run_key"] == "k"
 
 
-def open_it(store: str) -> str:
-    return open_run(experiment="together", key="k", tracking_uri=store)
+def test_a_faster_process_wins(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both the experiment and the run come into being between looking and making."""
+    rivals = []
+    make_run, make_experiment = MlflowClient.create_run, MlflowClient.create_experiment
 
+    def run_after_rival(self: MlflowClient, experiment_id: str, **how: Any) -> Any:
+        rivals.append(make_run(self, experiment_id, **how).info.run_id)
+        time.sleep(0.002)  # starts are counted in milliseconds
+        return make_run(self, experiment_id, **how)
 
-def test_several_processes_get_one_run(store: str) -> None:
-    with ProcessPoolExecutor(3, mp_context=get_context("fork")) as pool:
-        assert len(set(pool.map(open_it, [store] * 6))) == 1
+    def experiment_after_rival(self: MlflowClient, name: str, **how: Any) -> Any:
+        make_experiment(self, name, **how)
+        return make_experiment(self, name, **how)
+
+    with monkeypatch.context() as race:
+        race.setattr(MlflowClient, "create_run", run_after_rival)
+        race.setattr(MlflowClient, "create_experiment", experiment_after_rival)
+        found = open_run(experiment="together", key="k", tracking_uri=store)
+    assert rivals == [found]
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("together")
     assert experiment is not None
-    assert len(client.search_runs([experiment.experiment_id])) == 1
+    assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [found]
 
 
 def test_files_lie_beside_the_database(store: str, run_id: str) -> None:
