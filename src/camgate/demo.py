@@ -216,15 +216,11 @@ def _row(root: Path, candidate: Candidate, outcome: RunOutcome) -> dict[str, Any
         "reason": reason if reason == "ok" else f"{', '.join(failed)}: {reason}",
         "version": None if promotion is None else promotion.version,
         "validation_status": None if promotion is None else promotion.status,
-        "alias": promotion.alias if promotion and _holds_alias(promotion.reason) else None,
+        "alias": promotion.alias if promotion and promotion.status == "approved" else None,
         "sentence": outcome.verdict.sentence,
         "report": str(folder / report),
         "mlflow_run_id": outcome.mlflow_run_id,
     }
-
-
-def _holds_alias(reason: str) -> bool:
-    return reason in ("promoted", "already_champion")
 
 
 def _echo(say: Any, row: dict[str, Any]) -> None:

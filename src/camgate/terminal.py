@@ -25,9 +25,10 @@ STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that does not wrap long lines at 80 columns when its output goes to a file."""
+    """A console; wide and without wrapping where its output goes to a file."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+    width = None if stream.isatty() else 160
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
 
 
 @contextmanager

@@ -184,7 +184,9 @@ class Explainer:
         if self._leaf is None or self._logits is None:
             raise RuntimeError("explain a batch first")
         with torch.inference_mode(False), torch.enable_grad():
-            chosen = self._logits.gather(1, targets.to(self._logits.device).unsqueeze(1)).sum()
+            # Cloned, because a caller in inference mode hands in tensors that autograd may not keep.
+            index = targets.clone().to(self._logits.device).unsqueeze(1)
+            chosen = self._logits.gather(1, index).sum()
             if not chosen.requires_grad:
                 raise ModelError(f"the logits do not depend on layer {self._layer_name!r}.")
             (gradient,) = torch.autograd.grad(chosen, self._leaf, retain_graph=True, allow_unused=True)

@@ -234,10 +234,7 @@ def _quiet_windows(
     ]
     if not free:
         return []
-    return [
-        (int(rng.integers(first, last)), *free[int(rng.integers(len(free)))])
-        for _ in range(wanted)
-    ]
+    return [(int(rng.integers(first, last)), *free[int(rng.integers(len(free)))]) for _ in range(wanted)]
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:

@@ -1,0 +1,205 @@
+"""Maps against pytorch-grad-cam's own output, and the promises about hooks, batches and modes."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from camgate.data.preprocessing import Preprocessing
+from camgate.errors import InputError, ModelError
+from camgate.heatmaps.explainers import METHODS, Explainer
+from camgate.models.classifier import Classifier
+
+PEERS = {
+    "gradcam": GradCAM,
+    "hirescam": HiResCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "xgradcam": XGradCAM,
+    "layercam": LayerCAM,
+}
+SIZE = 96
+
+
+def classifier(name: str = "resnet18", size: int = SIZE) -> Classifier:
+    torch.manual_seed(0)
+    module = torchvision.models.get_model(name, weights=None, num_classes=3)
+    return Classifier(module.eval(), ["a", "b", "c"], Preprocessing(size=(size, size)))
+
+
+def pictures(count: int = 3, size: int = SIZE) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    small = torch.randint(0, 256, (count, 3, 12, 12), dtype=torch.uint8, generator=generator)
+    return torch.nn.functional.interpolate(small.float(), size=(size, size), mode="bilinear").to(torch.uint8)
+
+
+@pytest.mark.parametrize("method", sorted(PEERS))
+@pytest.mark.parametrize("layer", ["layer4", "layer3"])
+def test_maps_equal_those_of_pytorch_grad_cam(method: str, layer: str) -> None:
+    model = classifier()
+    images, targets = pictures(), torch.tensor([2, 0, 1])
+    other = copy.deepcopy(model)
+    with PEERS[method](model=other.module, target_layers=[getattr(other.module, layer)]) as cam:
+        batch = other.preprocessing.normalise(images)
+        theirs = cam(input_tensor=batch, targets=[ClassifierOutputTarget(int(t)) for t in targets])
+    with Explainer(model, layer=layer, method=method) as explainer:
+        heat = explainer(images, targets)
+    # their normalisation and up-sampling, applied to our raw maps
+    ours = scale_cam_image(scale_cam_image(heat.maps.numpy(), (SIZE, SIZE)))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert heat.maps.shape == ((3, 3, 3) if layer == "layer4" else (3, 6, 6))
+    torch.testing.assert_close(heat.logits, model.logits(images).detach())
+
+
+def test_every_method_has_a_peer_in_this_test() -> None:
+    assert set(METHODS) == set(PEERS)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "densenet121", "efficientnet_b0", "convnext_tiny"]
+)
+def test_a_map_does_not_depend_on_its_batch(name: str) -> None:
+    model = classifier(name, 64)
+    layer = "layer4" if name == "resnet18" else "features"
+    images = pictures(4, 64)
+    with Explainer(model, layer=layer, method="hirescam") as explainer:
+        together = explainer(images)
+        alone = [explainer(images[i : i + 1]).maps[0] for i in range(4)]
+    for row, single in enumerate(alone):
+        scale = float(single.abs().max()) or 1.0
+        assert float((together.maps[row] - single).abs().max()) <= 1e-4 * scale
+
+
+def test_other_targets_come_from_the_same_pass() -> None:
+    model = classifier()
+    images = pictures()
+    with Explainer(model, layer="layer3", method="hirescam") as explainer:
+        explainer(images)
+        later = explainer.maps_for(torch.tensor([1, 1, 1]))
+        direct = explainer(images, torch.tensor([1, 1, 1])).maps
+    torch.testing.assert_close(later, direct)
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.act(self.features(x))).flatten(1))
+
+
+def test_an_in_place_relu_behind_the_layer_does_not_change_what_the_map_is_made_of() -> None:
+    torch.manual_seed(3)
+    module = InPlace().eval()
+    model = Classifier(module, ["a", "b"], Preprocessing(size=(32, 32)))
+    images, targets = pictures(2, 32), torch.tensor([0, 1])
+    with Explainer(model, layer="features", method="hirescam") as explainer:
+        maps = explainer(images, targets).maps
+    # by hand: activation before the ReLU times the gradient that reaches it
+    raw = module.features(model.preprocessing.normalise(images)).detach()
+    gradient = module.head.weight[targets][:, :, None, None] * (raw > 0) / raw[0, 0].numel()
+    torch.testing.assert_close(maps, (gradient * raw).sum(1).clamp(min=0).detach(), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_everything_is_restored_whatever_happens(broken: bool) -> None:
+    model = classifier()
+    model.module.train()
+    model.module.layer1.eval()
+    model.module.fc.weight.requires_grad_(False)
+    modes = {name: module.training for name, module in model.module.named_modules()}
+    frozen = {name: parameter.requires_grad for name, parameter in model.module.named_parameters()}
+    state = {name: value.clone() for name, value in model.module.state_dict().items()}
+
+    def use() -> None:
+        with Explainer(model, layer="layer4", method="gradcam") as explainer, torch.inference_mode():
+            explainer(pictures())
+            if broken:
+                raise KeyboardInterrupt
+
+    if broken:
+        with pytest.raises(KeyboardInterrupt):
+            use()
+    else:
+        use()
+    assert {name: module.training for name, module in model.module.named_modules()} == modes
+    assert {name: p.requires_grad for name, p in model.module.named_parameters()} == frozen
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+    assert not any(module._forward_hooks for module in model.module.modules())
+    for name, value in model.module.state_dict().items():
+        torch.testing.assert_close(value, state[name])
+
+
+def test_a_network_that_reads_one_block_lights_up_there_and_a_silent_one_stays_dead() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.AvgPool2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen = self.features(x)[:, 0, 2, 5]
+            return torch.stack([seen, -seen], dim=1)
+
+    plain = Preprocessing(size=(64, 64), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    model = Classifier(Block(), ["on", "off"], plain)
+    with Explainer(model, layer="features", method="hirescam") as explainer:
+        maps = explainer(pictures(2, 64), torch.tensor([0, 1])).maps
+    expected = torch.zeros(8, 8)
+    expected[2, 5] = maps[0, 2, 5]
+    assert maps[0, 2, 5] > 0
+    torch.testing.assert_close(maps[0], expected)
+    assert maps[1].abs().max() == 0
+
+
+def test_nan_logits_are_counted() -> None:
+    model = classifier()
+    with torch.no_grad():
+        model.module.fc.bias[0] = float("nan")
+    with (
+        pytest.raises(ModelError, match="3 of 3"),
+        Explainer(model, layer="layer4", method="gradcam") as explainer,
+    ):
+        explainer(pictures())
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("layr4", "layer4"), ("", "no layer"), ("nothing_like_it_at_all", "no layer")]
+)
+def test_unknown_layers_offer_near_ones(layer: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Explainer(classifier(), layer=layer, method="gradcam")
+
+
+@pytest.mark.parametrize("layer", ["fc", "avgpool"])
+def test_layers_without_a_map_are_refused(layer: str) -> None:
+    model = classifier()
+    with (
+        pytest.raises(ModelError, match="more than one"),
+        Explainer(model, layer=layer, method="gradcam") as explainer,
+    ):
+        explainer(pictures())
+
+
+def test_a_layer_that_runs_twice_is_ambiguous() -> None:
+    model = classifier()
+    with (
+        pytest.raises(ModelError, match="2 times"),
+        Explainer(model, layer="layer4.1.relu", method="gradcam") as explainer,
+    ):
+        explainer(pictures())
+
+
+def test_unknown_methods_list_those_there_are() -> None:
+    with pytest.raises(InputError, match="gradcam"):
+        Explainer(classifier(), layer="layer4", method="gradcm")
