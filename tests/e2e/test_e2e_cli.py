@@ -1,0 +1,176 @@
+"""The command line as a user meets it: a process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from camgate.audit.result import AuditResult
+from camgate.data.preprocessing import Preprocessing
+from camgate.models.builders import build
+from camgate.models.classifier import Classifier
+
+
+def camgate(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "camgate.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data/` (images and masks by class), `model/` and three policies."""
+    root = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    for label, colour in (("cat", (200, 60, 60)), ("dog", (60, 60, 200))):
+        for kind in ("images", "masks"):
+            (root / "data" / kind / label).mkdir(parents=True)
+        for number in range(14):
+            image = rng.integers(90, 130, (64, 64, 3), dtype=np.uint8)
+            image[20:44, 20:44] = colour
+            mask = np.zeros((64, 64), dtype=np.uint8)
+            mask[20:44, 20:44] = 255
+            Image.fromarray(image).save(root / "data" / "images" / label / f"{number}.png")
+            Image.fromarray(mask).save(root / "data" / "masks" / label / f"{number}.png")
+    torch.manual_seed(0)
+    module = build("resnet_small", {}, 2)
+    size = Preprocessing(size=(64, 64))
+    Classifier(module, ["cat", "dog"], size, builder="resnet_small", target_layer="stage2").save(
+        root / "model"
+    )
+    terms = "audit: {min_images: 10, draws: 1, target_layer: model}\n"
+    (root / "lenient.yaml").write_text(terms + "checks: {accuracy: {min: 0.0}}\n", encoding="utf-8")
+    (root / "strict.yaml").write_text(terms + "checks: {accuracy: {min: 1.0}}\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def audited(case: Path) -> Path:
+    run = camgate(
+        "audit", "--model", "model", "--data", "data", "--policy", "lenient.yaml", "--out", "out", cwd=case
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "PASS" in run.stdout
+    assert "report: out/report.html" in run.stdout.splitlines()[-1]
+    return case / "out"
+
+
+def test_an_audit_leaves_the_whole_folder(audited: Path) -> None:
+    names = {path.name for path in audited.iterdir()}
+    assert names == {
+        "audit.json",
+        "scores.parquet",
+        "interventions.parquet",
+        "summary.json",
+        "verdict.json",
+        "report.html",
+        "heatmaps",
+    }
+    summary = json.loads((audited / "summary.json").read_text(encoding="utf-8"))
+    assert summary["verdict"] == "PASS" or summary.get("status") == "PASS"
+
+
+def test_another_policy_writes_another_verdict(audited: Path, case: Path) -> None:
+    before = (audited / "verdict.json").read_bytes()
+    run = camgate("gate", "--audit", str(audited), "--policy", "strict.yaml", "--json", cwd=case)
+    assert run.returncode == 1, run.stderr
+    verdict = json.loads(run.stdout)
+    assert verdict["status"] == "FAIL"
+    assert Path(verdict["report"]).is_file()
+    assert (audited / "verdict.json").read_bytes() == before
+    assert len(list(audited.glob("verdict-*.json"))) == 1
+    again = camgate("gate", "--audit", str(audited), "--policy", "strict.yaml", cwd=case)
+    assert again.returncode == 1
+    assert len(list(audited.glob("verdict-*.json"))) == 1
+
+
+def test_the_default_policy_is_not_met_by_this_audit(audited: Path, case: Path) -> None:
+    run = camgate("gate", "--audit", str(audited), cwd=case)
+    assert run.returncode == 4  # made by other terms than the default policy asks for
+    assert "settings_differ" in run.stdout
+
+
+def test_undecided_is_exit_code_3(audited: Path, case: Path) -> None:
+    scores = AuditResult.load(audited).scores
+    floor = float(scores["predicted"].eq(scores["label"]).mean())  # the interval holds its own value
+    policy = {
+        "audit": {"min_images": 10, "draws": 1, "target_layer": "model"},
+        "checks": {"accuracy": {"min": floor}},
+    }
+    (case / "unsure.yaml").write_text(yaml.safe_dump(policy), encoding="utf-8")
+    run = camgate("gate", "--audit", str(audited), "--policy", "unsure.yaml", cwd=case)
+    assert run.returncode == 3, run.stdout
+
+
+def test_the_report_can_be_written_again(audited: Path, case: Path) -> None:
+    before = (audited / "report.html").read_bytes()
+    (audited / "report.html").unlink()
+    run = camgate("report", "--audit", str(audited), "--json", cwd=case)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["report"].endswith("report.html")
+    assert (audited / "report.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "nowhere", "--data", "data", "--out", "new"), "nowhere"),
+        (("--model", "model", "--data", "nothing.csv", "--out", "new"), "nothing.csv"),
+        (("--model", "model", "--data", "data", "--out", "new", "--policy", "none.yaml"), "none.yaml"),
+        (("--model", "model", "--data", "data", "--out", "model"), "not empty"),
+        (("--model", "model", "--data", "data"), "--out"),
+    ],
+)
+def test_wrong_use_is_one_paragraph_and_exit_code_2(
+    case: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    run = camgate("audit", *arguments, cwd=case)
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (case / "new").exists()
+
+
+def test_an_unreachable_registry_is_exit_code_4_without_secrets(case: Path) -> None:
+    run = camgate(
+        "audit",
+        "--model",
+        "models:/underpass@champion",
+        "--data",
+        "data",
+        "--out",
+        "new",
+        cwd=case,
+        MLFLOW_TRACKING_URI="http://someone:secret@127.0.0.1:9",
+    )
+    assert run.returncode == 4, run.stderr
+    assert "127.0.0.1:9" in run.stderr
+    assert "secret" not in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr
+
+
+def test_help_names_every_command_and_the_exit_codes(case: Path) -> None:
+    run = camgate("--help", cwd=case)
+    assert run.returncode == 0
+    for word in ("demo", "audit", "gate", "report", "3 INCONCLUSIVE"):
+        assert word in run.stdout
+
+
+def test_a_folder_that_is_no_audit(case: Path) -> None:
+    run = camgate("gate", "--audit", "data", cwd=case)
+    assert run.returncode == 2
+    assert "audit.json" in run.stderr
