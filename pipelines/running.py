@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from camgate.registry.promotion import Promotion
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
@@ -23,6 +22,7 @@ from camgate.gate.verdict import Verdict
 from camgate.models.evaluation import Evaluation
 from camgate.pipelines.auditing import audit_pipeline
 from camgate.pipelines.training import training_pipeline
+from camgate.registry.promotion import Promotion
 from camgate.steps._progress import Listener, listen
 
 
@@ -140,10 +140,10 @@ def _source_root() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """ZenML's own log from warnings on; the outcome is what the caller shows."""
+    """Silence ZenML's own log: the outcome, or the step's exception, is what the caller shows."""
     logger = logging.getLogger("zenml")
     before = logger.level
-    logger.setLevel(max(before, logging.WARNING))
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

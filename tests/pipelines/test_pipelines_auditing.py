@@ -1,0 +1,149 @@
+"""The audit of a model that already exists: from a folder, from MLflow, and from somebody's own step."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from pipelines_data import AUDIT, LENIENT, SIDE, STRICT
+from torch import nn
+from zenml import pipeline, step
+from zenml.client import Client
+from zenml.enums import ModelStages
+
+from camgate.data.preprocessing import Preprocessing
+from camgate.data.sources import load_manifest
+from camgate.errors import InputError, PromotionBlocked
+from camgate.gate.verdict import Status
+from camgate.models.builders import build
+from camgate.models.classifier import Classifier
+from camgate.pipelines import audit_pipeline, run_audit
+from camgate.steps import audit_heatmaps, enforce_verdict, gate_promotion, promote_model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    """Folder of a classifier: untrained, which is good enough to be audited."""
+    torch.manual_seed(0)
+    classifier = Classifier(
+        build("resnet_small", {}, 2),
+        ["blue", "red"],
+        Preprocessing(size=(SIDE, SIDE)),
+        builder="resnet_small",
+    )
+    return str(classifier.save(tmp_path / "classifier"))
+
+
+def logged_models() -> int:
+    client = MlflowClient()
+    return len(client.search_logged_models([each.experiment_id for each in client.search_experiments()]))
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_folder_is_logged_and_promoted_and_the_champion_is_audited_again_without_logging_it_twice(
+    squares: Path, saved: str
+) -> None:
+    first = run_audit(data=str(squares), model=saved, model_name="squares", policy=LENIENT, audit=AUDIT)
+    assert first.promotion is not None
+    assert first.promotion.alias_moved
+    assert first.evaluation is None
+    assert first.result.model_uri is not None
+    assert logged_models() == 1
+
+    again = run_audit(data=str(squares), model="models:/squares@champion", policy=STRICT, audit=AUDIT)
+    assert (again.status, again.verdict.status) == ("failed", Status.FAIL)
+    assert again.promotion is None
+    assert again.verdict.model_digest == first.verdict.model_digest
+    assert logged_models() == 1
+    client = MlflowClient()
+    assert len(client.search_model_versions("name = 'squares'")) == 1
+    assert client.get_run(again.mlflow_run_id).info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("stores")
+def test_called_directly_it_raises_or_warns_as_the_policy_says(squares: Path, saved: str) -> None:
+    options = {"data": str(squares), "model": saved, "model_name": "squares", "audit": AUDIT}
+    with pytest.raises(PromotionBlocked, match=r"^Blocked: "):
+        audit_pipeline(policy=STRICT, **options)
+    assert {run.status.value for run in Client().list_pipeline_runs().items} == {"failed"}
+
+    run = audit_pipeline(policy={**STRICT, "on_block": "warn"}, **options)
+    assert run.status.value == "completed"
+    assert run.steps["enforce_verdict"].outputs["status"][0].load() == "FAIL"
+    runs = MlflowClient().search_runs(
+        [each.experiment_id for each in MlflowClient().search_experiments()], order_by=["start_time ASC"]
+    )
+    assert [each.info.status for each in runs] == ["FAILED", "FINISHED"]
+    versions = MlflowClient().search_model_versions("name = 'squares'")
+    assert {each.tags["validation_status"] for each in versions} == {"rejected"}
+
+
+@step
+def own_manifest(data: str) -> Annotated[pd.DataFrame, "own_manifest"]:
+    return load_manifest(data)
+
+
+@step
+def own_training() -> Annotated[nn.Module, "own_model"]:
+    torch.manual_seed(0)
+    return build("resnet_small", {}, 2)
+
+
+@pipeline
+def own_pipeline(data: str, builder: str | None) -> None:
+    manifest = own_manifest(data)
+    result = audit_heatmaps(
+        manifest=manifest,
+        model=own_training(),
+        classes=["blue", "red"],
+        preprocessing=Preprocessing(size=(SIDE, SIDE)),
+        builder=builder,
+        policy=LENIENT,
+        **AUDIT,
+    )
+    verdict = gate_promotion(result=result, policy=LENIENT)
+    promotion = promote_model(verdict=verdict, result=result, name="own") if builder else None
+    enforce_verdict(verdict=verdict, promotion=promotion)
+
+
+@pytest.mark.usefixtures("stores")
+def test_somebodys_plain_module_is_logged_where_its_builder_is_named(squares: Path) -> None:
+    from zenml import Model
+
+    own_pipeline.with_options(model=Model(name="own_in_zenml"))(str(squares), "resnet_small")
+    version = MlflowClient().get_model_version_by_alias("own", "champion")
+    assert version.tags["validation_status"] == "approved"
+    mirror = Client().get_model_version("own_in_zenml", ModelStages.PRODUCTION)
+    assert mirror.number == 1
+
+
+@pytest.mark.usefixtures("stores")
+def test_somebodys_plain_module_without_builder_is_audited_all_the_same(
+    squares: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run = own_pipeline(str(squares), None)
+    assert "audited without being logged" in caplog.text
+    assert run.steps["gate_promotion"].outputs["verdict"][0].load().status is Status.PASS
+    result = run.steps["audit_heatmaps"].outputs["audit"][0].load()
+    assert result.model_uri is None
+    assert logged_models() == 0
+    with pytest.raises(InputError, match="not in MLflow"):
+        promote_model.entrypoint(run.steps["gate_promotion"].outputs["verdict"][0].load(), result, "own")
+
+
+@pytest.mark.usefixtures("stores")
+def test_wrong_use_of_the_audit_step_says_what_to_give(squares: Path, saved: str) -> None:
+    manifest = load_manifest(squares)
+    module = build("resnet_small", {}, 2)
+    with pytest.raises(InputError, match="either `model`"):
+        audit_heatmaps.entrypoint(manifest)
+    with pytest.raises(InputError, match="either `model`"):
+        audit_heatmaps.entrypoint(manifest, model=module, source=saved)
+    with pytest.raises(InputError, match="`classes`"):
+        audit_heatmaps.entrypoint(manifest, model=module)

@@ -1,0 +1,118 @@
+"""Pipelines as users start them: the example, the audit of an existing model, YAML, another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from pipelines_data import AUDIT, LENIENT, STRICT, TRAINING
+from zenml.client import Client
+
+from camgate.gate.verdict import Status
+from camgate.pipelines import run_audit, run_training
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(REPO / "examples"))
+    import add_to_your_pipeline
+
+    return add_to_your_pipeline
+
+
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize(("policy", "blocked"), [(LENIENT, False), (STRICT, True)])
+def test_the_example_audits_a_foreign_module(
+    example: Any, squares: Path, policy: dict[str, Any], blocked: bool
+) -> None:
+    options = {"data": str(squares), "classes": ["blue", "red"], "policy": policy}
+    if blocked:
+        # ZenML names the step that raised; all evidence is kept
+        with pytest.raises(RuntimeError, match="enforce_verdict"):
+            example.my_pipeline(**options)
+    else:
+        example.my_pipeline(**options)
+    run = Client().list_pipeline_runs(sort_by="desc:created", size=1, hydrate=True).items[0]
+    assert run.status.value == ("failed" if blocked else "completed")
+    verdict = run.steps["gate_promotion"].outputs["verdict"][0].load()
+    assert verdict.status is (Status.FAIL if blocked else Status.PASS)
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_model_that_exists_is_audited_by_its_uri_without_a_second_version(squares: Path) -> None:
+    first = run_training(
+        data=str(squares), policy=LENIENT, model_name="squares", training=TRAINING, audit=AUDIT
+    )
+    assert first.promotion is not None
+    uri = f"models:/squares/{first.promotion.version}"
+    again = run_audit(data=str(squares), model=uri, policy=STRICT, model_name="squares", audit=AUDIT)
+    assert again.verdict.status is Status.FAIL
+    assert again.status == "failed"
+    assert again.result.model_digest == first.result.model_digest
+    assert len(MlflowClient().search_model_versions("name = 'squares'")) == 1
+    only_judged = run_audit(data=str(squares), model=uri, policy=LENIENT, audit=AUDIT)
+    assert (only_judged.status, only_judged.promotion) == ("completed", None)
+
+
+def write_configuration(folder: Path, squares: Path, policy: dict[str, Any]) -> Path:
+    path = folder / "run.yaml"
+    parameters = {
+        "data": str(squares),
+        "model_name": "squares",
+        "policy": policy,
+        "training": TRAINING,
+        "audit": AUDIT,
+    }
+    path.write_text(yaml.safe_dump({"parameters": parameters}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_yaml_run_configuration_from_python(squares: Path, tmp_path: Path) -> None:
+    outcome = run_training(config_path=write_configuration(tmp_path, squares, LENIENT))
+    assert outcome.verdict.status is Status.PASS
+
+
+@pytest.mark.parametrize("place", ["repository", "elsewhere"])
+def test_zenml_runs_the_pipeline_from_a_yaml_file_and_any_folder(
+    stores: Path, squares: Path, tmp_path: Path, place: str
+) -> None:
+    configuration = write_configuration(tmp_path, squares, LENIENT)
+    folder = REPO if place == "repository" else tmp_path
+    command = [sys.executable, "-m", "zenml", "pipeline", "run"]
+    zenml = Path(sys.executable).with_name("zenml")
+    command = [str(zenml), "pipeline", "run", "camgate.pipelines.training.training_pipeline"]
+    run = subprocess.run(
+        [*command, "-c", str(configuration)],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{stores / 'mlflow.db'}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    client = MlflowClient(f"sqlite:///{stores / 'mlflow.db'}")
+    assert client.get_model_version_by_alias("squares", "champion").tags["validation_status"] == "approved"
+    Client._reset_instance()
+    step_run = Client().list_pipeline_runs(sort_by="desc:created", size=1, hydrate=True).items[0]
+    for step in step_run.steps.values():
+        assert step.spec.source.import_path.startswith("camgate."), step.spec.source.import_path
+
+
+@pytest.mark.parametrize("name", ["training", "audit"])
+def test_committed_run_configurations_name_real_parameters(name: str) -> None:
+    import inspect
+
+    from camgate.pipelines import audit_pipeline, training_pipeline
+
+    pipeline = {"training": training_pipeline, "audit": audit_pipeline}[name]
+    content = yaml.safe_load((REPO / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert set(content["parameters"]) <= set(inspect.signature(pipeline.entrypoint).parameters)
