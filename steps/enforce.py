@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Annotated
 
-from camgate.registry.promotion import Promotion
 from zenml import step
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.errors import PromotionBlocked
 from camgate.gate.verdict import Status, Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.promotion import Promotion
 from camgate.steps._tracking import tracked
 
 _log = logging.getLogger(__name__)

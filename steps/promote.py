@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Annotated
 
-from camgate.registry.promotion import Promotion, register_and_promote
 from zenml import get_step_context, step
 from zenml.enums import ModelStages
 
@@ -14,6 +13,7 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.verdict import Status, Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.steps._tracking import in_pipeline, tracked
 
 _log = logging.getLogger(__name__)
