@@ -1,5 +1,5 @@
 """Fixtures of the gate's tests."""
 
-from conftest_gate import edit
+from audits_by_hand import edit
 
 __all__ = ["edit"]

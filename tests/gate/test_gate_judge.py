@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest_gate import make_audit
 
 import camgate
+from audits_by_hand import make_audit
 from camgate.audit.result import AuditResult
 from camgate.audit.statistics import Estimate
 from camgate.gate.checks import CHECKS, AtMost, Check, decide
