@@ -21,24 +21,30 @@ _log = logging.getLogger(__name__)
 def enforce_verdict(
     verdict: Verdict, promotion: Promotion | None = None, experiment: str | None = None
 ) -> Annotated[str, "status"]:
-    """Raise unless the verdict is PASS, where the policy says `on_block: fail`; else warn.
+    """Raise unless the model was accepted, where the policy says `on_block: fail`; else warn.
 
     Args:
         verdict: of `gate_promotion`.
-        promotion: of `promote_model`: not used, but orders this step after it, when all evidence is kept.
+        promotion: of `promote_model`; a PASS that could not be promoted (the files in the registry are not
+            those that were audited) does not end silently. It also orders this step last.
         experiment: MLflow experiment; by default the pipeline's name.
 
     Returns:
         The verdict's status.
 
     Raises:
-        PromotionBlocked: with the verdict's sentence.
+        PromotionBlocked: with the verdict's sentence, or with why it could not be promoted.
     """
     with tracked(experiment):
+        trouble = None
         if verdict.status is not Status.PASS:
+            trouble = verdict.sentence
+        elif promotion is not None and promotion.status != "approved":
+            trouble = promotion.sentence or f"Not promoted: {promotion.reason}."
+        if trouble is not None:
             if verdict.on_block == "fail":
-                raise PromotionBlocked(verdict.sentence)
-            _log.warning("%s (the policy says on_block: warn, so the run goes on)", verdict.sentence)
+                raise PromotionBlocked(trouble)
+            _log.warning("%s (the policy says on_block: warn, so the run goes on)", trouble)
     return verdict.status.value
 
 

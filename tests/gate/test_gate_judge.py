@@ -13,8 +13,8 @@ import camgate
 from audits_by_hand import make_audit
 from camgate.audit.result import AuditResult
 from camgate.audit.statistics import Estimate
-from camgate.gate.checks import CHECKS, AtMost, Check, decide
 from camgate.gate.judge import judge
+from camgate.gate.measure import CHECKS, AtMost, Check, decide
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Status, Verdict
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -72,6 +73,7 @@ def stores(migrated_stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
+    mlflow.set_tracking_uri(None)  # ZenML's tracker leaves an empty one behind
     torch.set_num_threads(threads)
     GlobalConfiguration._reset_instance()
     Client._reset_instance()

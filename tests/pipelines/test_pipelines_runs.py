@@ -14,8 +14,13 @@ from mlflow import MlflowClient
 from pipelines_data import AUDIT, LENIENT, STRICT, TRAINING
 from zenml.client import Client
 
+from audits_by_hand import make_audit
+from camgate.errors import PromotionBlocked
+from camgate.gate.judge import judge
 from camgate.gate.verdict import Status
 from camgate.pipelines import run_audit, run_training
+from camgate.registry.promotion import Promotion
+from camgate.steps import enforce_verdict
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -60,6 +65,19 @@ def test_a_model_that_exists_is_audited_by_its_uri_without_a_second_version(squa
     assert len(MlflowClient().search_model_versions("name = 'squares'")) == 1
     only_judged = run_audit(data=str(squares), model=uri, policy=LENIENT, audit=AUDIT)
     assert (only_judged.status, only_judged.promotion) == ("completed", None)
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_pass_whose_files_changed_in_the_registry_does_not_end_silently() -> None:
+    verdict = judge(make_audit())
+    assert verdict.status is Status.PASS
+    promotion = Promotion(
+        name="squares", version=1, status="error", alias_moved=False, reason="digest_mismatch"
+    )
+    with pytest.raises(PromotionBlocked, match="digest_mismatch"):
+        enforce_verdict.entrypoint(verdict=verdict, promotion=promotion)
+    warned = verdict.model_copy(update={"on_block": "warn"})
+    assert enforce_verdict.entrypoint(verdict=warned, promotion=promotion) == "PASS"
 
 
 def write_configuration(folder: Path, squares: Path, policy: dict[str, Any]) -> Path:

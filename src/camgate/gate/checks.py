@@ -1,49 +1,17 @@
-"""The checks, looked up by name. Each turns an audit into one `CheckResult`; none touches a file.
-
-A smaller-is-better check PASSes when the interval's upper bound is at or below the limit, FAILs when
-its lower bound is above it, and is INCONCLUSIVE between; mirrored for larger-is-better. Over classes
-and slices a FAIL rests on bounds corrected for the number of looks (Bonferroni); a PASS needs the
-pooled bound and the uncorrected one of each critical class.
-"""
+"""The checks, looked up by name. Each turns an audit into one `CheckResult`; none touches a file."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from camgate.audit import summary
 from camgate.audit.result import AuditResult
-from camgate.audit.statistics import Estimate, detectable_excess, mean_estimate
-from camgate.gate.verdict import CheckResult, Finding, Status
+from camgate.audit.statistics import Estimate, mean_estimate
+from camgate.gate.measure import LEVEL, AtLeast, AtMost, Context, check, judge_measure, percent, span
+from camgate.gate.verdict import CheckResult, Status
 
-if TYPE_CHECKING:
-    from camgate.gate.policy import Policy
-
-LEVEL = 0.95
 WORST = 10
-
-Measure = Callable[[pd.Series | None, float], Estimate | None]
-
-
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AtMost(_Options):
-    """Options of a smaller-is-better check."""
-
-    max: float
-
-
-class AtLeast(_Options):
-    """Options of a larger-is-better check."""
-
-    min: float = Field(ge=0, le=1)
 
 
 class GapOptions(AtMost):
@@ -53,151 +21,6 @@ class GapOptions(AtMost):
     """Accuracy that compositing itself may cost before the check is INCONCLUSIVE."""
     strongly_negative: float = Field(default=-0.10, ge=-1, le=0)
     """A gap below this is INCONCLUSIVE: the data hold a cue against the class that was not learnt."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a check may look at."""
-
-    result: AuditResult
-    policy: Policy
-    champion: AuditResult | None = None
-
-
-@dataclass(frozen=True)
-class Check:
-    """A registered check: its options and the function that answers."""
-
-    name: str
-    options: type[BaseModel]
-    run: Callable[..., CheckResult]
-
-
-CHECKS: dict[str, Check] = {}
-
-
-def check(
-    name: str, options: type[BaseModel]
-) -> Callable[[Callable[..., CheckResult]], Callable[..., CheckResult]]:
-    """Register a check under a name; the function takes (context, options)."""
-
-    def register(run: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
-        CHECKS[name] = Check(name, options, run)
-        return run
-
-    return register
-
-
-def decide(estimate: Estimate, limit: float, *, smaller: bool) -> tuple[Status, str]:
-    """Hold an interval against a limit."""
-    if not estimate.n or not math.isfinite(estimate.value):
-        return Status.INCONCLUSIVE, "not_measured"
-    good = estimate.high <= limit if smaller else estimate.low >= limit
-    bad = estimate.low > limit if smaller else estimate.high < limit
-    if good:
-        return Status.PASS, "ok"
-    if bad:
-        return Status.FAIL, "above_limit" if smaller else "below_limit"
-    return Status.INCONCLUSIVE, "straddles_limit"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smaller: bool) -> Finding:
-    status, reason = decide(plain, limit, smaller=smaller)
-    if status is Status.FAIL and decide(corrected, limit, smaller=smaller)[0] is not Status.FAIL:
-        status, reason = Status.INCONCLUSIVE, "straddles_limit"
-    return Finding(
-        part=part,
-        value=_number(plain.value),
-        low=_number(plain.low),
-        high=_number(plain.high),
-        low_corrected=_number(corrected.low),
-        high_corrected=_number(corrected.high),
-        n=plain.n,
-        groups=plain.groups,
-        status=status,
-        reason=reason,
-        detectable=_number(detectable_excess(plain)),
-    )
-
-
-def _judge_measure(
-    context: Context,
-    name: str,
-    measure: Measure,
-    limit: float,
-    *,
-    smaller: bool,
-    message: Callable[[Estimate], str],
-    skip: tuple[str, ...] = (),
-    worst: tuple[str, ...] = (),
-) -> CheckResult:
-    """The pooled estimate, then each class and slice, joined by the rules above."""
-    policy = context.policy
-    pooled = measure(None, LEVEL)
-    if pooled is None or not pooled.n:
-        return CheckResult(
-            name=name,
-            status=Status.INCONCLUSIVE,
-            reason="not_measured",
-            message=f"{name} could not be measured: no image gave a number",
-            limit=limit,
-            smaller_is_better=smaller,
-        )
-    masks = {
-        part: rows for part, rows in summary.parts(context.result).items() if part not in skip and rows.any()
-    }
-    corrected_level = 1 - (1 - LEVEL) / max(len(masks), 1)
-    findings = []
-    for part, rows in masks.items():
-        plain, corrected = measure(rows, LEVEL), measure(rows, corrected_level)
-        if plain is not None and corrected is not None and plain.n:
-            findings.append(_finding(part, plain, corrected, limit, smaller))
-    status, reason = decide(pooled, limit, smaller=smaller)
-    note = ""
-    failing = [finding.part for finding in findings if finding.status is Status.FAIL]
-    if pooled.n < policy.audit.min_images:
-        status, reason = Status.INCONCLUSIVE, "too_few_images"
-        note = f"; only {pooled.n} images, the policy asks for {policy.audit.min_images}"
-    elif pooled.groups < policy.audit.min_groups:
-        status, reason = Status.INCONCLUSIVE, "too_few_groups"
-        note = f"; only {pooled.groups} independent groups, the policy asks for {policy.audit.min_groups}"
-    elif failing:
-        if status is not Status.FAIL:
-            note = f"; it fails in {', '.join(failing[:3])}"
-        status, reason = Status.FAIL, "above_limit" if smaller else "below_limit"
-    elif status is Status.PASS:
-        critical = {f"class {label}" for label in policy.critical_classes} - set(skip)
-        passed = {finding.part for finding in findings if finding.status is Status.PASS}
-        if critical - passed:
-            status, reason = Status.INCONCLUSIVE, "critical_class"
-            note = f"; not shown for critical {', '.join(sorted(critical - passed))}"
-    return CheckResult(
-        name=name,
-        status=status,
-        reason=reason,
-        message=message(pooled) + note,
-        value=_number(pooled.value),
-        low=_number(pooled.low),
-        high=_number(pooled.high),
-        limit=limit,
-        n=pooled.n,
-        groups=pooled.groups,
-        smaller_is_better=smaller,
-        parts=tuple(findings),
-        worst=worst,
-    )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if abs(value) >= 0.1 or value == 0 else f"{100 * value:.1f} %"
-
-
-def _span(estimate: Estimate, scale: float, digits: int) -> str:
-    return f"{scale * estimate.low:.{digits}f} to {scale * estimate.high:.{digits}f}"
 
 
 def _region_free(context: Context) -> tuple[str, ...]:
@@ -215,15 +38,15 @@ def accuracy(context: Context, options: AtLeast) -> CheckResult:
     """Accuracy on the audited images, overall and per class: a floor."""
     scores = context.result.scores
     wrong = scores[scores["predicted"].ne(scores["label"]) & scores["status"].ne("unreadable")]
-    return _judge_measure(
+    return judge_measure(
         context,
         "accuracy",
         lambda rows, level: summary.accuracy(context.result, rows, level=level),
         options.min,
         smaller=False,
         message=lambda e: (
-            f"accuracy is {100 * e.value:.1f} % (95 % interval {_span(e, 100, 1)} %, "
-            f"floor {_percent(options.min)})"
+            f"accuracy is {100 * e.value:.1f} % (95 % interval {span(e, 100, 1)} %, "
+            f"floor {percent(options.min)})"
         ),
         worst=tuple(wrong.sort_values("confidence", ascending=False)["image_id"].astype(str).head(WORST)),
     )
@@ -232,15 +55,15 @@ def accuracy(context: Context, options: AtLeast) -> CheckResult:
 @check("invalid_activation", AtMost)
 def invalid_activation(context: Context, options: AtMost) -> CheckResult:
     """Mean share of positive heatmap mass (label's class) on invalid pixels."""
-    return _judge_measure(
+    return judge_measure(
         context,
         "invalid_activation",
         lambda rows, level: summary.activation(context.result, rows, level=level),
         options.max,
         smaller=True,
         message=lambda e: (
-            f"{_percent(e.value)} of the positive heatmap mass lies outside the object "
-            f"(95 % interval {_span(e, 100, 0)} %, limit {_percent(options.max)})"
+            f"{percent(e.value)} of the positive heatmap mass lies outside the object "
+            f"(95 % interval {span(e, 100, 0)} %, limit {percent(options.max)})"
         ),
         skip=_region_free(context),
         worst=_worst_by(context.result, "invalid_activation_label"),
@@ -254,12 +77,12 @@ def invalid_lift(context: Context, options: AtMost) -> CheckResult:
 
     def message(e: Estimate) -> str:
         return (
-            f"{_percent(mass.value)} of the positive heatmap mass lies outside the object, {e.value:.2f} of "
-            f"what a map that ignores the object would put there (95 % interval {_span(e, 1, 2)}, "
+            f"{percent(mass.value)} of the positive heatmap mass lies outside the object, {e.value:.2f} of "
+            f"what a map that ignores the object would put there (95 % interval {span(e, 1, 2)}, "
             f"limit {options.max:.2f})"
         )
 
-    return _judge_measure(
+    return judge_measure(
         context,
         "invalid_lift",
         lambda rows, level: summary.lift(context.result, rows, level=level),
@@ -274,15 +97,15 @@ def invalid_lift(context: Context, options: AtMost) -> CheckResult:
 @check("peak_invalid", AtMost)
 def peak_invalid(context: Context, options: AtMost) -> CheckResult:
     """Share of maps that peak on invalid pixels (pointing game). A localiser, blind to global bias."""
-    return _judge_measure(
+    return judge_measure(
         context,
         "peak_invalid",
         lambda rows, level: summary.peak_rate(context.result, rows, level=level),
         options.max,
         smaller=True,
         message=lambda e: (
-            f"{_percent(e.value)} of the heatmaps peak outside the object "
-            f"(95 % interval {_span(e, 100, 0)} %, limit {_percent(options.max)})"
+            f"{percent(e.value)} of the heatmaps peak outside the object "
+            f"(95 % interval {span(e, 100, 0)} %, limit {percent(options.max)})"
         ),
         skip=_region_free(context),
         worst=_worst_by(context.result, "peak_invalid"),
@@ -310,7 +133,7 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
             f"accuracy falls by {100 * e.value:.0f} points" if e.value >= 0.005 else "accuracy does not fall"
         )
         return (
-            f"{moved} when the background comes from another class (95 % interval {_span(e, 100, 0)} points, "
+            f"{moved} when the background comes from another class (95 % interval {span(e, 100, 0)} points, "
             f"limit {100 * options.max:.0f})"
         )
 
@@ -323,7 +146,7 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
             message="the audit was made without interventions, or no image had a donor outside its group",
             limit=options.max,
         )
-    outcome = _judge_measure(
+    outcome = judge_measure(
         context,
         "background_gap",
         measure,
@@ -400,7 +223,7 @@ def champion(context: Context, options: AtMost) -> CheckResult:
             seed=context.result.settings.seed,
         )
 
-    return _judge_measure(
+    return judge_measure(
         context,
         "champion",
         measure,
@@ -408,7 +231,7 @@ def champion(context: Context, options: AtMost) -> CheckResult:
         smaller=True,
         message=lambda e: (
             f"invalid activation is {100 * e.value:+.0f} points against the champion's "
-            f"(95 % interval {_span(e, 100, 0)}, limit {100 * options.max:+.0f})"
+            f"(95 % interval {span(e, 100, 0)}, limit {100 * options.max:+.0f})"
         ),
         skip=_region_free(context),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from camgate._version import __version__
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import derive_seed
-from camgate.gate.checks import CHECKS, Context
+from camgate.gate.measure import CHECKS, Context
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
 

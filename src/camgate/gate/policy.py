@@ -12,8 +12,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+import camgate.gate.checks  # noqa: F401  (registers them)
 from camgate.errors import PolicyError
-from camgate.gate.checks import CHECKS
+from camgate.gate.measure import CHECKS
 
 GATING_METHODS = ("auto", "gradcam", "hirescam", "gradcam++", "xgradcam", "layercam")
 """Gradient methods that are class-specific; nothing else may gate."""

@@ -1,0 +1,192 @@
+"""How a check is made: registered by name, its estimate held against a limit, part by part.
+
+A smaller-is-better check PASSes when the interval's upper bound is at or below the limit, FAILs when
+its lower bound is above it, and is INCONCLUSIVE between; mirrored for larger-is-better. Over classes
+and slices a FAIL rests on bounds corrected for the number of looks (Bonferroni); a PASS needs the
+pooled bound and the uncorrected one of each critical class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from camgate.audit import summary
+from camgate.audit.result import AuditResult
+from camgate.audit.statistics import Estimate, detectable_excess
+from camgate.gate.verdict import CheckResult, Finding, Status
+
+if TYPE_CHECKING:
+    from camgate.gate.policy import Policy
+
+LEVEL = 0.95
+
+Measure = Callable[[pd.Series | None, float], Estimate | None]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AtMost(_Options):
+    """Options of a smaller-is-better check."""
+
+    max: float
+
+
+class AtLeast(_Options):
+    """Options of a larger-is-better check."""
+
+    min: float = Field(ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check may look at."""
+
+    result: AuditResult
+    policy: Policy
+    champion: AuditResult | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A registered check: its options and the function that answers."""
+
+    name: str
+    options: type[BaseModel]
+    run: Callable[..., CheckResult]
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    name: str, options: type[BaseModel]
+) -> Callable[[Callable[..., CheckResult]], Callable[..., CheckResult]]:
+    """Register a check under a name; the function takes (context, options)."""
+
+    def register(run: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
+        CHECKS[name] = Check(name, options, run)
+        return run
+
+    return register
+
+
+def decide(estimate: Estimate, limit: float, *, smaller: bool) -> tuple[Status, str]:
+    """Hold an interval against a limit."""
+    if not estimate.n or not math.isfinite(estimate.value):
+        return Status.INCONCLUSIVE, "not_measured"
+    good = estimate.high <= limit if smaller else estimate.low >= limit
+    bad = estimate.low > limit if smaller else estimate.high < limit
+    if good:
+        return Status.PASS, "ok"
+    if bad:
+        return Status.FAIL, "above_limit" if smaller else "below_limit"
+    return Status.INCONCLUSIVE, "straddles_limit"
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smaller: bool) -> Finding:
+    status, reason = decide(plain, limit, smaller=smaller)
+    if status is Status.FAIL and decide(corrected, limit, smaller=smaller)[0] is not Status.FAIL:
+        status, reason = Status.INCONCLUSIVE, "straddles_limit"
+    return Finding(
+        part=part,
+        value=_number(plain.value),
+        low=_number(plain.low),
+        high=_number(plain.high),
+        low_corrected=_number(corrected.low),
+        high_corrected=_number(corrected.high),
+        n=plain.n,
+        groups=plain.groups,
+        status=status,
+        reason=reason,
+        detectable=_number(detectable_excess(plain)),
+    )
+
+
+def judge_measure(
+    context: Context,
+    name: str,
+    measure: Measure,
+    limit: float,
+    *,
+    smaller: bool,
+    message: Callable[[Estimate], str],
+    skip: tuple[str, ...] = (),
+    worst: tuple[str, ...] = (),
+) -> CheckResult:
+    """The pooled estimate, then each class and slice, joined by the rules above."""
+    policy = context.policy
+    pooled = measure(None, LEVEL)
+    if pooled is None or not pooled.n:
+        return CheckResult(
+            name=name,
+            status=Status.INCONCLUSIVE,
+            reason="not_measured",
+            message=f"{name} could not be measured: no image gave a number",
+            limit=limit,
+            smaller_is_better=smaller,
+        )
+    masks = {
+        part: rows for part, rows in summary.parts(context.result).items() if part not in skip and rows.any()
+    }
+    corrected_level = 1 - (1 - LEVEL) / max(len(masks), 1)
+    findings = []
+    for part, rows in masks.items():
+        plain, corrected = measure(rows, LEVEL), measure(rows, corrected_level)
+        if plain is not None and corrected is not None and plain.n:
+            findings.append(_finding(part, plain, corrected, limit, smaller))
+    status, reason = decide(pooled, limit, smaller=smaller)
+    note = ""
+    failing = [finding.part for finding in findings if finding.status is Status.FAIL]
+    if pooled.n < policy.audit.min_images:
+        status, reason = Status.INCONCLUSIVE, "too_few_images"
+        note = f"; only {pooled.n} images, the policy asks for {policy.audit.min_images}"
+    elif pooled.groups < policy.audit.min_groups:
+        status, reason = Status.INCONCLUSIVE, "too_few_groups"
+        note = f"; only {pooled.groups} independent groups, the policy asks for {policy.audit.min_groups}"
+    elif failing:
+        if status is not Status.FAIL:
+            note = f"; it fails in {', '.join(failing[:3])}"
+        status, reason = Status.FAIL, "above_limit" if smaller else "below_limit"
+    elif status is Status.PASS:
+        critical = {f"class {label}" for label in policy.critical_classes} - set(skip)
+        passed = {finding.part for finding in findings if finding.status is Status.PASS}
+        if critical - passed:
+            status, reason = Status.INCONCLUSIVE, "critical_class"
+            note = f"; not shown for critical {', '.join(sorted(critical - passed))}"
+    return CheckResult(
+        name=name,
+        status=status,
+        reason=reason,
+        message=message(pooled) + note,
+        value=_number(pooled.value),
+        low=_number(pooled.low),
+        high=_number(pooled.high),
+        limit=limit,
+        n=pooled.n,
+        groups=pooled.groups,
+        smaller_is_better=smaller,
+        parts=tuple(findings),
+        worst=worst,
+    )
+
+
+def percent(value: float) -> str:
+    """A share in words: `42 %`."""
+    return f"{100 * value:.0f} %" if abs(value) >= 0.1 or value == 0 else f"{100 * value:.1f} %"
+
+
+def span(estimate: Estimate, scale: float, digits: int) -> str:
+    """The interval in words: `0.31 to 0.35`."""
+    return f"{scale * estimate.low:.{digits}f} to {scale * estimate.high:.{digits}f}"
