@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
 from zenml.client import Client
 from zenml.steps.step_context import StepContext, get_step_context
 
+from camgate.errors import CamgateError
 from camgate.registry.tracking import finish_run, open_run
 
 DEFAULT_EXPERIMENT = "camgate"
@@ -57,7 +58,8 @@ def tracked(experiment: str | None = None) -> Iterator[TrackedRun]:
         try:
             yield TrackedRun(run_id, uri)
         except BaseException:
-            finish_run(run_id, "FAILED", tracking_uri=uri)
+            with suppress(CamgateError):  # what failed first is what must be seen
+                finish_run(run_id, "FAILED", tracking_uri=uri)
             raise
         finish_run(run_id, "FINISHED", tracking_uri=uri)
 

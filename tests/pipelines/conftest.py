@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -73,7 +74,10 @@ def stores(migrated_stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
-    mlflow.set_tracking_uri(None)  # ZenML's tracker leaves an empty one behind
+    # What ZenML's tracker leaves behind in the process.
+    mlflow.set_tracking_uri(None)
+    for name in ("USERNAME", "PASSWORD", "TOKEN", "INSECURE_TLS"):
+        os.environ.pop(f"MLFLOW_TRACKING_{name}", None)
     torch.set_num_threads(threads)
     GlobalConfiguration._reset_instance()
     Client._reset_instance()

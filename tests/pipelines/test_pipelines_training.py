@@ -13,9 +13,9 @@ from pipelines_data import AUDIT, LENIENT, STRICT, TRAINING
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
-from camgate.errors import ManifestError, PromotionBlocked
+from camgate.errors import ManifestError
 from camgate.gate.verdict import Status
-from camgate.pipelines import RunOutcome, run_training, training_pipeline
+from camgate.pipelines import RunOutcome, run_training
 
 
 def train(data: Path, policy: dict[str, Any], **options: Any) -> RunOutcome:
@@ -108,22 +108,6 @@ def test_a_blocked_run_fails_last_of_all_with_all_evidence_kept(squares: Path) -
         client.get_model_version_by_alias("squares", "champion")
     assert client.get_run(outcome.mlflow_run_id).info.status == "FAILED"
     assert "gate/verdict.json" in artifact_paths(client, outcome.mlflow_run_id)
-
-
-@pytest.mark.usefixtures("stores")
-def test_on_block_warn_completes_without_promotion(squares: Path) -> None:
-    outcome = train(squares, {**STRICT, "on_block": "warn"})
-    assert (outcome.status, outcome.verdict.status) == ("completed", Status.FAIL)
-    assert outcome.promotion is not None
-    assert not outcome.promotion.alias_moved
-    assert MlflowClient().get_run(outcome.mlflow_run_id).info.status == "FINISHED"
-
-
-@pytest.mark.usefixtures("stores")
-def test_pipeline_called_directly_raises_the_blocking_error(squares: Path) -> None:
-    with pytest.raises(PromotionBlocked, match=r"^Blocked: "):
-        training_pipeline(data=str(squares), policy=STRICT, training=TRAINING, audit=AUDIT)
-    assert last_run().status.value == "failed"
 
 
 @pytest.mark.usefixtures("stores")

@@ -1,0 +1,69 @@
+"""The loading step and the part of its cache key that ZenML cannot see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from camgate.data.regions import Zone
+from camgate.steps import load_data
+from camgate.steps._fingerprint import data_fingerprint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for label, grey in (("a", 50), ("b", 200)):
+        for place in ("images", "masks"):
+            (tmp_path / place / label).mkdir(parents=True)
+            Image.new("L", (8, 8), grey).save(tmp_path / place / label / "1.png")
+    return tmp_path
+
+
+def fingerprint(**parameters: Any) -> str:
+    """As `generate_cache_key` calls it: the step is a local of the caller."""
+    step = SimpleNamespace(config=SimpleNamespace(parameters=parameters))
+    assert step is not None
+    return data_fingerprint()
+
+
+def test_folder_with_masks_and_a_zone(folder: Path) -> None:
+    zone = Zone(polygon=[(0, 0), (1, 0), (1, 0.5)])
+    manifest = load_data.entrypoint(str(folder / "images"), masks=str(folder / "masks"), zone=zone)
+    assert [Path(region).parent.name for region in manifest["region"]] == ["a", "b"]
+    assert manifest["zone"].notna().all()
+
+
+@pytest.mark.parametrize("changed", ["images/a/1.png", "masks/b/1.png"])
+def test_fingerprint_changes_with_any_file_and_only_then(folder: Path, changed: str) -> None:
+    parameters = {"data": str(folder)}
+    before = fingerprint(**parameters)
+    assert fingerprint(**parameters) == before
+    Image.new("L", (8, 8), 7).save(folder / changed)
+    assert fingerprint(**parameters) != before
+
+
+def test_fingerprint_changes_with_a_column_that_no_digest_knows(folder: Path) -> None:
+    path = folder / "manifest.csv"
+    table = pd.DataFrame({"image": ["images/a/1.png", "images/b/1.png"], "label": ["a", "b"]})
+    table.assign(light="day").to_csv(path, index=False)
+    before = fingerprint(data=str(path), zone=None)
+    table.assign(light="night").to_csv(path, index=False)
+    assert fingerprint(data=str(path), zone=None) != before
+
+
+def test_fingerprint_knows_the_zone(folder: Path) -> None:
+    shapes = [[[0, 0], [1, 0], [1, height]] for height in (0.5, 0.6)]
+    assert len({fingerprint(data=str(folder), zone={"polygon": shape}) for shape in shapes}) == 2
+
+
+def test_nothing_is_cached_where_data_or_step_cannot_be_seen(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fingerprint(data=str(folder / "nowhere")) != fingerprint(data=str(folder / "nowhere"))
+    assert data_fingerprint() != data_fingerprint()
+    assert "load_data is not cached" in caplog.text
