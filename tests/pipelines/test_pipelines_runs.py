@@ -18,7 +18,7 @@ from audits_by_hand import make_audit
 from camgate.errors import PromotionBlocked
 from camgate.gate.judge import judge
 from camgate.gate.verdict import Status
-from camgate.pipelines import run_audit, run_training
+from camgate.pipelines import run_training
 from camgate.registry.promotion import Promotion
 from camgate.steps import enforce_verdict
 
@@ -34,37 +34,13 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("stores")
-@pytest.mark.parametrize(("policy", "blocked"), [(LENIENT, False), (STRICT, True)])
-def test_the_example_audits_a_foreign_module(
-    example: Any, squares: Path, policy: dict[str, Any], blocked: bool
-) -> None:
-    options = {"data": str(squares), "classes": ["blue", "red"], "policy": policy}
-    if blocked:
-        # ZenML names the step that raised; all evidence is kept
-        with pytest.raises(RuntimeError, match="enforce_verdict"):
-            example.my_pipeline(**options)
-    else:
-        example.my_pipeline(**options)
+def test_the_example_audits_a_foreign_module_and_is_blocked(example: Any, squares: Path) -> None:
+    # ZenML names the step that raised; all evidence is kept
+    with pytest.raises(RuntimeError, match="enforce_verdict"):
+        example.my_pipeline(data=str(squares), classes=["blue", "red"], policy=STRICT)
     run = Client().list_pipeline_runs(sort_by="desc:created", size=1, hydrate=True).items[0]
-    assert run.status.value == ("failed" if blocked else "completed")
-    verdict = run.steps["gate_promotion"].outputs["verdict"][0].load()
-    assert verdict.status is (Status.FAIL if blocked else Status.PASS)
-
-
-@pytest.mark.usefixtures("stores")
-def test_a_model_that_exists_is_audited_by_its_uri_without_a_second_version(squares: Path) -> None:
-    first = run_training(
-        data=str(squares), policy=LENIENT, model_name="squares", training=TRAINING, audit=AUDIT
-    )
-    assert first.promotion is not None
-    uri = f"models:/squares/{first.promotion.version}"
-    again = run_audit(data=str(squares), model=uri, policy=STRICT, model_name="squares", audit=AUDIT)
-    assert again.verdict.status is Status.FAIL
-    assert again.status == "failed"
-    assert again.result.model_digest == first.result.model_digest
-    assert len(MlflowClient().search_model_versions("name = 'squares'")) == 1
-    only_judged = run_audit(data=str(squares), model=uri, policy=LENIENT, audit=AUDIT)
-    assert (only_judged.status, only_judged.promotion) == ("completed", None)
+    assert run.status.value == "failed"
+    assert run.steps["gate_promotion"].outputs["verdict"][0].load().status is Status.FAIL
 
 
 @pytest.mark.usefixtures("stores")
@@ -105,7 +81,6 @@ def test_zenml_runs_the_pipeline_from_a_yaml_file_and_any_folder(
 ) -> None:
     configuration = write_configuration(tmp_path, squares, LENIENT)
     folder = REPO if place == "repository" else tmp_path
-    command = [sys.executable, "-m", "zenml", "pipeline", "run"]
     zenml = Path(sys.executable).with_name("zenml")
     command = [str(zenml), "pipeline", "run", "camgate.pipelines.training.training_pipeline"]
     run = subprocess.run(
