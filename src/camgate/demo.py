@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from camgate.pipelines.running import RunOutcome
 
 EXPERIMENT = "camgate-demo"
-PER_CLASS = {"train": 400, "test": 120}
+PER_CLASS = {"train": 320, "test": 110}
 STRENGTH = 0.97
 SHOWN = (
     "invalid_activation_label_mean",

@@ -108,8 +108,9 @@ class Classifier:
         """
         check_images(images)
         batch = self.preprocessing.normalise(images.to(self.device)).to(_floating_type(self.module))
-        # One memory format whatever the weights have: kernels differ in the last bit between formats.
-        batch = batch.contiguous(memory_format=torch.channels_last)
+        # Plain memory: the channels_last kernels of torch 2.14.1 corrupt the heap in the backward pass of
+        # small networks on CPUs with AVX-512.
+        batch = batch.contiguous()
         try:
             outputs = self.module(batch)
         except torch.OutOfMemoryError:
@@ -166,7 +167,7 @@ class Classifier:
             allow_code: also when the builder is an import path, whose code then runs.
 
         Returns:
-            The classifier on the CPU, in evaluation mode, its weights in channels_last memory format.
+            The classifier on the CPU, in evaluation mode, its weights contiguous.
 
         Raises:
             ModelError: names the file that is missing, truncated, changed or does not fit the module.
@@ -180,7 +181,7 @@ class Classifier:
             except ModelError as error:
                 raise ModelError(f"{Path(folder) / SPEC_FILE}: {error}") from error
         restore_state(module, tensors, source=str(weights))
-        module = module.to(memory_format=torch.channels_last).eval()
+        module = module.eval()
         return cls(
             module,
             spec.classes,

@@ -111,7 +111,6 @@ def train_classifier(
         torch.manual_seed(seed)
         module = build(builder, builder_args, len(names), allow_code=allow_code)
     fresh = [] if weights is None else start_from(module, Path(weights))
-    module = module.to(memory_format=torch.channels_last)
     classifier = Classifier(
         module, names, how, target_layer=target_layer, builder=builder, builder_args=builder_args
     )
