@@ -14,7 +14,7 @@ from camgate.audit.result import AuditResult
 from camgate.audit.summary import activation
 from camgate.gate.verdict import CheckResult, Finding, Status, Verdict
 from camgate.report import svg, text
-from camgate.report.words import CheckWords, Unit, check_words, reason_in_words
+from camgate.report.words import PART_REASONS, CheckWords, Unit, check_words, reason_in_words
 
 SHOWN = 20
 """Classes shown unfolded."""
@@ -87,7 +87,7 @@ def _check_row(check: CheckResult, anchors: Mapping[str, str]) -> CheckRow:
         limit=text.limit(check.limit, words.unit, smaller=check.smaller_is_better),
         n=text.count(check.n) if check.n else text.NOTHING,
         groups=text.count(check.groups) if check.groups else text.NOTHING,
-        reason=reason_in_words(check.reason),
+        reason=reason_of(check),
         code=check.reason,
         message=text.sentence(check.message),
         plot=svg.interval_plot(
@@ -100,6 +100,16 @@ def _check_row(check: CheckResult, anchors: Mapping[str, str]) -> CheckRow:
         ),
         worst=tuple((image_id, anchors.get(image_id)) for image_id in check.worst),
     )
+
+
+def reason_of(check: CheckResult) -> str:
+    """The reason in plain words; a class or slice that alone fails is named as such."""
+    bound = check.low if check.smaller_is_better else check.high
+    if check.reason in PART_REASONS and bound is not None and check.limit is not None:
+        beyond = bound > check.limit if check.smaller_is_better else bound < check.limit
+        if not beyond:
+            return PART_REASONS[check.reason]
+    return reason_in_words(check.reason)
 
 
 def class_table(result: AuditResult, verdict: Verdict) -> PartTable:
@@ -185,7 +195,7 @@ def _by_part(verdict: Verdict) -> dict[str, dict[str, Finding]]:
 
 
 def _class_numbers(result: AuditResult) -> pd.DataFrame:
-    """Per class: images, scored images, accuracy over the readable ones, mean invalid activation."""
+    """Per class: images, scored ones, accuracy over the readable, mean invalid activation (label's map)."""
     scores = result.scores
     labels = scores["label"].astype(str)
     ok = scores["status"].eq("ok")
@@ -195,7 +205,7 @@ def _class_numbers(result: AuditResult) -> pd.DataFrame:
             "n": labels.value_counts(),
             "scored": ok.groupby(labels).sum(),
             "accuracy": hits.astype(float).groupby(labels).mean(),
-            "activation": scores["invalid_activation"].astype(float).where(ok).groupby(labels).mean(),
+            "activation": scores["invalid_activation_label"].astype(float).where(ok).groupby(labels).mean(),
         }
     )
     return table.reindex(list(result.classes)).fillna({"n": 0, "scored": 0})
@@ -204,7 +214,7 @@ def _class_numbers(result: AuditResult) -> pd.DataFrame:
 def _activations(result: AuditResult, label: str) -> np.ndarray:
     scores = result.scores
     rows = scores["label"].eq(label) & scores["status"].eq("ok")
-    return scores.loc[rows, "invalid_activation"].to_numpy(dtype=np.float64)
+    return scores.loc[rows, "invalid_activation_label"].to_numpy(dtype=np.float64)
 
 
 def _activation_cell(

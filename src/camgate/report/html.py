@@ -54,6 +54,7 @@ def render_report(result: AuditResult, verdict: Verdict, *, title: str | None = 
             settings=result.settings,
             status=verdict.status,
             meaning=MEANING[verdict.status],
+            reason=_deciding_reason(verdict),
             on_block=ON_BLOCK.get(verdict.on_block, "") if verdict.status is not Status.PASS else "",
             numbers=sections.key_numbers(result, verdict),
             checks=checks.check_rows(verdict, sections.anchors(result)),
@@ -86,6 +87,14 @@ def verdict_fingerprint(verdict: Verdict) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
+def _deciding_reason(verdict: Verdict) -> str:
+    """The verdict's reason as the check says it that decided."""
+    for check in verdict.checks:
+        if (check.status, check.reason) == (verdict.status, verdict.reason):
+            return checks.reason_of(check)
+    return reason_in_words(verdict.reason)
+
+
 def _source_hash(source: str) -> str:
     """The hash by which the page's content policy allows exactly this inline style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode("ascii")
@@ -112,5 +121,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=text.count, sentence=text.sentence, reason=reason_in_words)
+    environment.filters.update(count=text.count, sentence=text.sentence)
     return environment

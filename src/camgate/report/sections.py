@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from camgate.audit.result import AuditResult, GalleryItem
 from camgate.audit.summary import activation, background_gap
-from camgate.gate.verdict import Verdict
+from camgate.gate.verdict import Status, Verdict
 from camgate.report import svg, text
 from camgate.report.pictures import BUDGET, Picture, strip
 from camgate.report.words import ARMS, BASELINES, IMAGE_STATES
@@ -63,6 +63,7 @@ class Card:
     confidence: str
     activation: str
     lift: str
+    scored: bool
     state: str
     state_note: str
     alt: str
@@ -165,13 +166,12 @@ def causal(result: AuditResult, verdict: Verdict) -> Causal | None:
     span = text.interval(low, high, "points")
     span = f" (95 % interval {span})" if span else ""
     if abs(gap) < 0.005:
-        opening = f"It makes no difference to accuracy which class the background comes from{span}"
+        opening = f"It makes hardly any difference to accuracy which class the background comes from{span}"
     else:
         moved = "loses" if gap > 0 else "gains"
         opening = (
             f"With the object kept and the background taken from another class instead of the same one, "
-            f"the model "
-            f"{moved} {text.number(abs(gap), 'points')} of accuracy"
+            f"the model {moved} {text.number(abs(gap), 'points')} of accuracy"
         )
         # The interval is that of the signed gap, so its sign is given with it.
         opening += f": the gap is {text.bare(gap, 'points')}{span}"
@@ -182,8 +182,13 @@ def causal(result: AuditResult, verdict: Verdict) -> Causal | None:
     if shown["original"] is not None:
         cost = text.number(shown["original"] - shown["same_class"], "points")
         detail += f"Compositing alone costs {cost}. "
+    failed = check is not None and check.status is Status.FAIL
     bars = tuple(
-        Bar(name, text.number(shown[arm], "percent"), svg.bar(shown[arm], kind=f"bar {arm}"))
+        Bar(
+            name,
+            text.number(shown[arm], "percent"),
+            svg.bar(shown[arm], kind="bar failed" if failed and arm == "other_class" else "bar"),
+        )
         for arm, name in ARMS.items()
         if shown[arm] is not None
     )
@@ -253,12 +258,12 @@ def _card(item: GalleryItem, row: Mapping[str, Any], budget: int) -> Card:
         confidence=text.number(confidence, "percent"),
         activation=text.number(share, "percent"),
         lift=text.number(row.get("invalid_lift"), "ratio"),
+        scored=row.get("status") == "ok",
         state=state,
         state_note=note,
         alt=(
             f"{label}, predicted {predicted}: the image, its heatmap, and the heatmap with the outline of "
-            f"the valid "
-            f"region; {scored}."
+            f"the valid region; {scored}."
         ),
         picture=strip(item, budget=budget),
         order={

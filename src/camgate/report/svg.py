@@ -138,7 +138,7 @@ def histogram(values: np.ndarray, marks: Sequence[Mark], *, name: str) -> Markup
         parts.append(label.format(tick, floor + 16))
     parts.append(
         Markup('<text class="title" x="50%" y="{}" text-anchor="middle">').format(floor + 36)
-        + "invalid activation, % of positive heatmap mass outside the object"
+        + "% of positive heatmap mass outside the object"
         + Markup("</text>")
     )
     for row, mark in enumerate(sorted(marks, key=lambda mark: mark.x)):

@@ -41,6 +41,13 @@ REASONS = {
     "no_interventions": "no background was swapped",
     "not_measured": "nothing was measured",
     "no_checks": "the policy configures no check",
+    "seen_but_unused": "heatmaps light up outside the object, but the decision does not depend on it",
+    "used_but_unseen": "the decision depends on the background, but the heatmaps do not show it",
+}
+
+PART_REASONS = {
+    "above_limit": "the whole interval of a class or slice lies above the limit",
+    "below_limit": "the whole interval of a class or slice lies below the limit",
 }
 
 
