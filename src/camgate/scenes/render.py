@@ -87,7 +87,7 @@ def render_scene(
         draw_parts(cover, parts)
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
     mask = cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA) > 0
-    image += NOISE * noise.standard_normal((size, size, 1), dtype=np.float32)
+    image += np.repeat(NOISE * noise.standard_normal((size, size, 1), dtype=np.float32), 3, axis=2)
     image += 0.5 * NOISE * noise.standard_normal((size, size, 3), dtype=np.float32)
     if chosen is not None and chosen.place == "whole":
         image = chosen.grade(image, int(variant or 0))

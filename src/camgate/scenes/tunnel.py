@@ -41,12 +41,14 @@ class Tunnel:
 
     def wall(self, left: bool, u: np.ndarray, v: np.ndarray) -> Points:
         """Points on a wall: u 0 (near) to 1 (far), v 0 (ceiling) to 1 (floor); `(n, 2)`."""
-        u, v = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+        u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
         far_x = self.far[0] if left else self.far[2]
         near_x = 0.0 if left else float(self.side)
         x = near_x + u * (far_x - near_x)
         top, bottom = u * self.far[1], self.side + u * (self.far[3] - self.side)
-        return np.stack([x, top + v * (bottom - top)], axis=-1)
+        points = np.empty((max(u.size, v.size), 2))
+        points[:, 0], points[:, 1] = x, top + v * (bottom - top)
+        return points
 
     @property
     def horizon(self) -> float:
@@ -112,7 +114,11 @@ def draw_lamps(canvas: np.ndarray, tunnel: Tunnel, rng: np.random.Generator) -> 
         cv2.ellipse(canvas, (round(x), round(y)), axes, 0, 0, 360, colour, -1, cv2.LINE_AA)
     ramp = np.linspace(1.06, 0.94, tunnel.side, dtype=np.float32)[:, None, None]
     tilt = np.linspace(1, 1 + rng.normal(0, 0.08), tunnel.side, dtype=np.float32)[None, :, None]
-    np.copyto(canvas, np.clip(canvas * (ramp * tilt), 0, 255).astype(np.uint8))
+    # One gain for each number of the canvas: NumPy is slow where it must broadcast the last, short axis.
+    gain = np.repeat(ramp * tilt, 3, axis=2)
+    np.multiply(canvas, gain, out=gain)
+    np.clip(gain, 0, 255, out=gain)
+    canvas[:] = gain.astype(np.uint8)
 
 
 def draw_clutter(canvas: np.ndarray, tunnel: Tunnel, rng: np.random.Generator) -> None:
