@@ -14,7 +14,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.data.sources import load_data
 from camgate.errors import InputError
 from camgate.scenes.contact_sheet import contact_sheet
-from camgate.scenes.dataset import run_lengths, write_scenes
+from camgate.scenes.dataset import _variant, run_lengths, write_scenes
 from camgate.scenes.render import CLASSES, NOISE, render_scene
 from camgate.scenes.shortcuts import SHORTCUTS, shortcut
 
@@ -118,10 +118,10 @@ def test_any_size(size: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"label": "pedestrain"}, "pedestrian"),
-        ({"label": "empty", "shortcut": "tagg"}, "tag"),
-        ({"label": "empty", "shortcut": "tag", "variant": 4}, "variant"),
-        ({"label": "empty", "size": 8}, "size"),
+        ({"label": "pedestrain"}, "Did you mean 'pedestrian'"),
+        ({"label": "empty", "shortcut": "tagg"}, "Did you mean 'tag'"),
+        ({"label": "empty", "shortcut": "tag", "variant": 4}, "`variant` must be"),
+        ({"label": "empty", "size": 8}, "`size` must be"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
@@ -169,6 +169,44 @@ def test_strength_is_what_it_says(written: tuple[Path, pd.DataFrame]) -> None:
     assert rate["train"] == pytest.approx(0.7, abs=4.5 * np.sqrt(0.7 * 0.3 / 240))
     assert rate["test"] == pytest.approx(0.25, abs=4.5 * np.sqrt(0.25 * 0.75 / 80))
     assert set(manifest["shortcut_variant"]) == set(CLASSES)
+
+
+def test_the_variant_is_independent_of_everything_else_in_the_scene() -> None:
+    keys = [(0, 1, 2, number) for number in range(400)]
+    drawn = np.array([_variant(key, 2, 0.0) for key in keys])
+    # what each stream that renders a part of the scene would have drawn: it may agree by chance only
+    spawned = [[np.random.default_rng(part) for part in np.random.SeedSequence(key).spawn(8)] for key in keys]
+    for number, streams in enumerate(zip(*spawned, strict=True)):
+        elsewhere = np.array([(stream.random(), stream.integers(4))[1] for stream in streams])
+        agreement = np.mean(drawn == elsewhere)
+        assert agreement == pytest.approx(0.25, abs=4.5 * np.sqrt(0.25 * 0.75 / 400)), number
+
+
+def _pixels(manifest: pd.DataFrame) -> dict[str, bytes]:
+    return {row.image_id: Path(row.image).read_bytes() for row in manifest.itertuples()}
+
+
+def test_an_image_does_not_depend_on_the_rest_of_the_data_set(tmp_path: Path) -> None:
+    def pictures(name: str, per_class: dict[str, int]) -> dict[str, bytes]:
+        return _pixels(write_scenes(tmp_path / name, per_class=per_class, size=32, seed=3, coco=False))
+
+    whole = pictures("whole", {"train": 3, "test": 2, "validation": 2, "spare": 2})
+    assert len(set(whole.values())) == len(whole) == 36
+    for split in ("train", "test", "validation", "spare"):
+        alone = pictures(split, {split: 2})
+        assert alone == {name: whole[name] for name in alone}
+
+
+def test_another_strength_gives_the_same_scenes(tmp_path: Path) -> None:
+    options = {"per_class": 5, "size": 64, "shortcut": "tag", "seed": 4, "coco": False}
+    random = write_scenes(tmp_path / "random", strength=0.0, **options)  # type: ignore[arg-type]
+    own = write_scenes(tmp_path / "own", strength=1.0, **options)  # type: ignore[arg-type]
+    assert (own["shortcut_variant"] == own["label"]).all()
+    same = (random["shortcut_variant"] == own["shortcut_variant"]).to_numpy()
+    assert 0 < same.sum() < len(same)
+    for first, second, equal in zip(random.itertuples(), own.itertuples(), same, strict=True):
+        assert Path(first.region).read_bytes() == Path(second.region).read_bytes()
+        assert (Path(first.image).read_bytes() == Path(second.image).read_bytes()) == equal
 
 
 def test_the_manifest_is_valid_and_complete(written: tuple[Path, pd.DataFrame]) -> None:
@@ -221,10 +259,28 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"per_class": 0}, {"per_class": 2, "strength": 1.5}])
-def test_numbers_out_of_range(tmp_path: Path, options: dict[str, object]) -> None:
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"per_class": 0}, "at least 1"),
+        ({"per_class": {}}, "names no split"),
+        ({"per_class": {"../out": 1}}, "cannot be a folder"),
+        ({"per_class": 2, "seed": -1}, "`seed`"),
+        ({"per_class": 2, "strength": 1.5, "shortcut": "tag"}, "0 to 1"),
+        ({"per_class": 2, "strength": 0.5}, "no `shortcut`"),
+        ({"per_class": 2, "shortcut": "timestmap"}, "Did you mean 'timestamp'"),
+        (
+            {"per_class": {"train": 1}, "strength": {"train": 0.5, "trian": 0.5}, "shortcut": "tag"},
+            "Did you mean 'train'",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_leave_nothing_behind(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         write_scenes(tmp_path / "data", **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_contact_sheet_lays_pictures_out_in_rows() -> None:

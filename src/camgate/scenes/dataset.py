@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,13 @@ import pandas as pd
 from camgate.errors import InputError
 from camgate.files import atomic_folder
 from camgate.scenes.render import CLASSES, render_scene
+from camgate.scenes.shortcuts import SHORTCUTS
 
 JPEG_QUALITY = 95
+SPLIT_NUMBERS = {"test": 0, "train": 1, "validation": 2, "val": 3}
+"""What the usual splits put into the seed of their images; any other split puts in a checksum of its name."""
+VARIANT_STREAM = 0x7A61
+"""Spawn key of the draws of variants, far from the keys 0, 1, 2... of the parts of a scene."""
 
 
 def write_scenes(
@@ -39,8 +47,8 @@ def write_scenes(
         folder: new; receives `images/`, `masks/`, `manifest.csv` and `coco.json`, all of it or nothing.
         per_class: images per class, of one split `test`, or a mapping split -> number.
         shortcut: name, None for none.
-        strength: 0..1, for all splits or by split.
-        seed: of the data set.
+        strength: 0..1, for all splits or by split; more than 0 needs a shortcut.
+        seed: of the data set, 0 or more.
         size: side of the images, in pixels.
         coco: also write `coco.json`, regions as run-length encoding.
         progress: called with (done, total).
@@ -49,25 +57,22 @@ def write_scenes(
         The manifest, with absolute paths: image_id, image, label, region, split, group, shortcut_variant.
 
     Raises:
-        InputError: a number out of range, an unknown shortcut, or a folder that is not empty.
+        InputError: a number out of range, an unknown shortcut, a strength for a split that is not asked for,
+            or a folder that is not empty.
     """
-    splits = {"test": per_class} if isinstance(per_class, int) else dict(per_class)
+    splits = dict(per_class) if isinstance(per_class, Mapping) else {"test": per_class}
     strengths = dict(strength) if isinstance(strength, Mapping) else dict.fromkeys(splits, strength)
-    for split, count in splits.items():
-        if count < 1:
-            raise InputError(f"`per_class` must be at least 1, not {count} for {split!r}.")
-        if not 0 <= strengths.get(split, -1) <= 1:
-            raise InputError(f"`strength` must be 0 to 1 for {split!r}, not {strengths.get(split)}.")
+    _check(splits, strengths, shortcut, seed)
     total = len(CLASSES) * sum(splits.values())
     rows: list[dict[str, Any]] = []
     annotations = _Coco(size)
     with atomic_folder(folder) as root:
-        for split_number, (split, count) in enumerate(sorted(splits.items())):
+        for split, count in sorted(splits.items()):
             for class_number, label in enumerate(CLASSES):
                 for kind in ("images", "masks"):
                     (root / kind / split / label).mkdir(parents=True)
                 for number in range(count):
-                    key = (seed, split_number, class_number, number)
+                    key = (seed, _split_number(split), class_number, number)
                     variant = _variant(key, class_number, strengths[split]) if shortcut else None
                     scene = render_scene(label, key, size=size, shortcut=shortcut, variant=variant)
                     name = f"{split}/{label}/{number:05d}"
@@ -97,8 +102,50 @@ def write_scenes(
     return manifest
 
 
+def _check(
+    splits: Mapping[str, int], strengths: Mapping[str, float], shortcut: str | None, seed: int
+) -> None:
+    if not splits:
+        raise InputError(
+            '`per_class` names no split; give a number, or for example {"train": 300, "test": 100}.'
+        )
+    if seed < 0:
+        raise InputError(f"`seed` must be 0 or more, not {seed}.")
+    if shortcut is not None and shortcut not in SHORTCUTS:
+        raise InputError(
+            f"no shortcut {shortcut!r}.{_near(shortcut, SHORTCUTS)} There are: {', '.join(SHORTCUTS)}."
+        )
+    for split, count in splits.items():
+        if not re.fullmatch(r"\w[\w.-]*", split):
+            raise InputError(
+                f"`per_class`: split {split!r} cannot be a folder; use letters, digits, `_`, `-`, `.`."
+            )
+        if count < 1:
+            raise InputError(f"`per_class` must be at least 1, not {count} for {split!r}.")
+        if not 0 <= strengths.get(split, -1) <= 1:
+            raise InputError(f"`strength` must be 0 to 1 for {split!r}, not {strengths.get(split)}.")
+    for split, value in strengths.items():
+        if split not in splits:
+            raise InputError(f"`strength` names split {split!r}, `per_class` does not.{_near(split, splits)}")
+        if value > 0 and shortcut is None:
+            raise InputError(f"`strength` is {value} for {split!r} but there is no `shortcut`; name one.")
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _split_number(split: str) -> int:
+    # By name and not by position: what other splits are asked for must not change a split's images, nor may
+    # `train` alone repeat the images of `test` alone.
+    return SPLIT_NUMBERS.get(split, zlib.crc32(split.encode()))
+
+
 def _variant(key: tuple[int, ...], own: int, strength: float) -> int:
-    rng = np.random.default_rng((*key, 1))
+    # A spawn key of its own. NumPy hashes a seed and its spawn key as one list of words, so that `(*key, 1)`
+    # would be the very stream that places the clutter.
+    rng = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(VARIANT_STREAM,)))
     return own if rng.random() < strength else int(rng.integers(len(CLASSES)))
 
 
