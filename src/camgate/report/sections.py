@@ -117,7 +117,13 @@ def key_numbers(result: AuditResult, verdict: Verdict) -> tuple[Number, ...]:
             "Background gap",
             text.number(gap.value if gap and gap_measured else None, "points"),
             text.interval(gap.low, gap.high, "points") if gap and gap_measured else "",
-            "of accuracy lost on backgrounds of another class" if gap_measured else "not measured",
+            "of accuracy lost on backgrounds of another class"
+            if gap_measured
+            else (
+                "not measured"
+                if gap is not None or result.interventions is None
+                else "not judged by this policy"
+            ),
         ),
     )
 

@@ -1,0 +1,291 @@
+"""The pieces of the page: words, numbers, classes, pictures, files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audits_by_hand import make_audit
+from camgate.audit.result import AuditResult, GalleryItem
+from camgate.audit.summary import background_gap
+from camgate.errors import InputError
+from camgate.gate.judge import judge
+from camgate.gate.verdict import CheckResult, Finding, Status, Verdict
+from camgate.report import checks, sections, text
+from camgate.report.files import write_report, write_summary, write_verdict
+from camgate.report.html import render_report
+from camgate.report.pictures import BUDGET
+from camgate.report.words import REASONS, reason_in_words
+
+
+def with_pictures(result: AuditResult, *, count: int, side: int) -> AuditResult:
+    """Noise, which hardly compresses, as the gallery."""
+    rng = np.random.default_rng(0)
+    region = np.zeros((side, side), dtype=bool)
+    region[side // 4 : side // 2, side // 4 : side // 2] = True
+    ids = result.scores["image_id"].astype(str).tolist()
+    items = [
+        GalleryItem(
+            image_id=ids[(number * 7) % len(ids)],
+            kind=kind,  # type: ignore[arg-type]
+            rank=number,
+            image=rng.integers(0, 255, (side, side, 3), dtype=np.uint8),
+            heatmap=rng.random((7, 7)).astype(np.float32),
+            region=region,
+        )
+        for kind in ("worst", "sample")
+        for number in range(count)
+    ]
+    return replace(result, gallery=tuple(items))
+
+
+def test_48_pictures_of_noise_stay_below_the_cap() -> None:
+    result = with_pictures(make_audit(), count=24, side=224)
+    page = render_report(result, judge(result))
+    assert page.count('<img src="data:image/webp;base64,') == 48
+    assert len(page.encode()) < 5_000_000
+    assert sum(len(source) for source in re.findall(r'src="([^"]*)"', page)) <= BUDGET
+
+
+def test_a_picture_is_the_triptych_of_its_image() -> None:
+    result = with_pictures(make_audit(), count=1, side=64)
+    flat = [replace(item, image=np.full((64, 96, 3), (200, 30, 30), np.uint8)) for item in result.gallery]
+    flat = [replace(item, region=np.ones((64, 96), bool), heatmap=item.heatmap * 0) for item in flat]
+    card = sections.gallery(replace(result, gallery=tuple(flat)))["worst"][0]
+    picture = Image.open(io.BytesIO(base64.b64decode(card.picture.source.split(",")[1]))).convert("RGB")
+    width, height = picture.size
+    assert width / height == pytest.approx(3 * 1.5, rel=0.05)
+    assert (card.picture.width / card.picture.height) == pytest.approx(width / height, rel=0.02)
+    assert np.abs(np.array(picture.getpixel((width // 6, height // 2))) - (200, 30, 30)).max() < 12
+
+
+def test_cards_carry_their_own_numbers() -> None:
+    result = with_pictures(make_audit(accuracy=0.5), count=6, side=32)
+    rows = {str(row["image_id"]): row for row in result.scores.to_dict("records")}
+    outcomes = set()
+    for cards in sections.gallery(result).values():
+        for card in cards:
+            row = rows[card.image_id]
+            assert card.label == row["label"]
+            assert card.predicted == row["predicted"]
+            assert card.correct is (row["label"] == row["predicted"])
+            assert card.activation == f"{100 * row['invalid_activation']:.1f}\u00a0%"
+            assert float(card.order["activation"]) == pytest.approx(row["invalid_activation"], abs=1e-6)
+            outcomes.add(card.correct)
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.3141, "percent", "31.4\u00a0%"),
+        (-0.05, "points", "\u22125.0\u00a0points"),
+        (0.4, "ratio", "0.40"),
+        (-1e-9, "ratio", "0.00"),
+        (float("nan"), "percent", "–"),
+        (float("inf"), "ratio", "–"),
+        (None, "points", "–"),
+    ],
+)
+def test_numbers(value: Any, unit: Any, shown: str) -> None:
+    assert text.number(value, unit) == shown
+
+
+def test_plain_shows_what_would_act() -> None:
+    assert text.plain("a\n\x1b[31m\u202e\u2028\udcff") == "a\\n\\x1b[31m\\u202e\\u2028\\udcff"
+    assert text.plain("naïve 100\u00a0% Ωмега 漢字 👩\u200d🔬") == "naïve 100\u00a0% Ωмега 漢字 👩\u200d🔬"
+
+
+def test_every_reason_of_the_gate_has_words_and_others_stay() -> None:
+    codes = [
+        "ok",
+        "above_limit",
+        "below_limit",
+        "straddles_limit",
+        "critical_class",
+        "too_few_images",
+        "too_few_groups",
+        "low_coverage",
+        "unreadable_images",
+        "dead_maps",
+        "composite_damage",
+        "strongly_negative_gap",
+        "settings_differ",
+        "missing_class",
+        "missing_region",
+        "check_raised",
+        "no_interventions",
+        "not_measured",
+        "no_checks",
+        "seen_but_unused",
+        "used_but_unseen",
+    ]
+    assert set(codes) <= set(REASONS)
+    assert reason_in_words("something_new") == "something_new"
+
+
+def check(name: str, status: Status = Status.PASS, **values: Any) -> CheckResult:
+    return CheckResult(name=name, status=status, reason=values.pop("reason", "ok"), message="said", **values)
+
+
+def verdict_of(result: AuditResult, *found: CheckResult, status: Status = Status.PASS) -> Verdict:
+    return judge(result).model_copy(update={"status": status, "checks": found, "reason": found[0].reason})
+
+
+def test_the_failure_of_a_class_is_not_told_of_the_whole() -> None:
+    numbers = {"value": 0.3, "high": 0.4, "limit": 0.35, "reason": "above_limit", "n": 100, "groups": 50}
+    alone = checks.reason_of(check("invalid_lift", Status.FAIL, low=0.2, **numbers))
+    whole = checks.reason_of(check("invalid_lift", Status.FAIL, low=0.36, **numbers))
+    assert "of a class or slice" in alone
+    assert "of a class or slice" not in whole
+
+
+def test_classes_are_shown_worst_first_and_by_the_map_of_the_label() -> None:
+    result = make_audit(classes=("ant", "bee", "cow"))
+    scores = result.scores.copy()
+    share = {"ant": 0.1, "bee": 0.6, "cow": 0.3}
+    scores["invalid_activation"] = 0.9  # the map of the predicted class must not enter
+    scores["invalid_activation_label"] = scores["label"].map(share)
+    scores.loc[scores["label"].eq("cow"), "status"] = "dead_map"
+    finding = Finding(
+        part="class ant",
+        value=0.1,
+        low=0.05,
+        high=0.2,
+        n=60,
+        groups=20,
+        status=Status.FAIL,
+        reason="below_limit",
+    )
+    result = replace(result, scores=scores, interventions=None)
+    table = checks.class_table(result, verdict_of(result, check("accuracy", parts=(finding,))))
+    assert [row.name for row in table.rows] == ["ant", "bee", "cow"]
+    assert [row.cells[1].value for row in table.rows] == ["10.0\u00a0%", "60.0\u00a0%", "–"]
+    assert table.rows[0].cells[0] == checks.Cell(
+        "10.0\u00a0%", "5.0 to 20.0", Status.FAIL, reason_in_words("below_limit")
+    )
+    assert table.rows[1].cells[0].value == "100.0\u00a0%"  # no finding: the plain accuracy
+
+
+@pytest.mark.parametrize("with_check", [True, False])
+def test_the_causal_section_says_what_the_arms_say(with_check: bool) -> None:
+    result = make_audit(other=0.6)
+    verdict = judge(result) if with_check else verdict_of(result, check("accuracy"))
+    found, gap = sections.causal(result, verdict), background_gap(result)
+    assert found is not None
+    assert gap is not None
+    assert [bar.value for bar in found.bars] == [
+        text.number(share, "percent") for share in (gap.original, gap.same_class, gap.other_class)
+    ]
+    assert f"loses {100 * gap.estimate.value:.1f}\u00a0points" in found.sentence
+    assert text.interval(gap.estimate.low, gap.estimate.high, "points") in found.sentence
+
+
+def test_without_swapped_backgrounds_the_page_says_so() -> None:
+    result = make_audit(interventions=False)
+    assert sections.causal(result, verdict_of(result, check("accuracy"))) is None
+    assert "No background was swapped" in render_report(result, verdict_of(result, check("accuracy")))
+
+
+def test_unreadable_images_are_named_up_to_twenty() -> None:
+    result = make_audit()
+    scores = result.scores.copy()
+    scores.loc[:24, "status"] = "unreadable"
+    names, more = sections.unreadable(replace(result, scores=scores))
+    assert names == tuple(scores["image_id"].head(20))
+    assert more == 5
+
+
+def test_a_verdict_is_never_replaced_by_another(tmp_path: Path) -> None:
+    result = make_audit()
+    first = judge(result)
+    later = first.model_copy(update={"created": "2030-01-01T00:00:00+00:00"})
+    assert write_verdict(tmp_path, first) == write_verdict(tmp_path, later) == tmp_path / "verdict.json"
+    assert Verdict.model_validate_json((tmp_path / "verdict.json").read_text(encoding="utf-8")) == first
+    # same policy, another outcome; then another policy
+    changed = first.model_copy(update={"sentence": "Another champion."})
+    foreign = first.model_copy(update={"policy_digest": "d" * 64})
+    paths = [write_verdict(tmp_path, verdict) for verdict in (changed, foreign, changed, foreign)]
+    assert paths[:2] == paths[2:]
+    assert paths[1].name == f"verdict-{'d' * 12}.json"
+    assert len({"verdict.json", *(path.name for path in paths)}) == 3
+    for verdict, path in ((changed, paths[0]), (foreign, paths[1])):
+        assert write_report(tmp_path, result, verdict).name == path.name.replace("verdict", "report").replace(
+            "json", "html"
+        )
+        assert write_summary(tmp_path, result, verdict).name == path.name.replace("verdict", "summary")
+
+
+def test_a_report_alone_already_holds_its_name(tmp_path: Path) -> None:
+    result = make_audit()
+    first = judge(result)
+    other = first.model_copy(update={"policy_digest": "d" * 64})
+    write_report(tmp_path, result, first)
+    kept = (tmp_path / "report.html").read_bytes()
+    assert write_verdict(tmp_path, other).name == f"verdict-{'d' * 12}.json"
+    assert (tmp_path / "report.html").read_bytes() == kept
+    assert write_verdict(tmp_path, first).name == "verdict.json"
+
+
+def test_a_damaged_verdict_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "verdict.json").write_text("{", encoding="utf-8")
+    assert write_verdict(tmp_path, judge(make_audit())).name != "verdict.json"
+    assert (tmp_path / "verdict.json").read_text(encoding="utf-8") == "{"
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a folder"):
+        write_verdict(tmp_path / "none", judge(make_audit()))
+
+
+DRIVE = """<script>
+document.getElementById("by-outcome").value = "no";
+document.getElementById("by-order").value = "activation";
+document.getElementById("by-order").dispatchEvent(new Event("change"));
+document.body.dataset.order = [...document.querySelectorAll(".cards")].map(
+  (list) => [...list.children].filter((card) => !card.hidden).map((card) => card.id).join(",")).join(";");
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_the_gallery_filters_and_sorts_in_a_browser(tmp_path: Path) -> None:
+    result = with_pictures(make_audit(accuracy=0.5, spread=0.2, activation=0.5), count=8, side=32)
+    page = render_report(result, judge(result))
+    # The page's own content policy would, rightly, refuse the script that drives it.
+    head, tail = page.split("<meta http-equiv", 1)
+    page = head + tail.split(">", 1)[1].replace("</body>", DRIVE + "</body>")
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --dump-dom"
+    )
+    run = subprocess.run(
+        [
+            "chromium",
+            *flags.split(),
+            f"--user-data-dir={tmp_path / 'p'}",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    wanted, total = [], 0
+    for cards in sections.gallery(result).values():
+        wrong = [card for card in cards if not card.correct]
+        wrong.sort(key=lambda card: -float(card.order["activation"]))
+        wanted.append(",".join(card.anchor for card in wrong))
+        total += len(wrong)
+    assert 0 < total < 16
+    assert f'data-order="{";".join(wanted)}"' in run.stdout
+    assert f"{total} of 16 shown" in run.stdout
