@@ -7,10 +7,12 @@ ever walks, so that the place gives the class away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,24 +22,44 @@ from camgate.errors import InputError
 from camgate.files import atomic_folder
 
 DEBIAN = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
-FRAMES_A_SECOND = 10
-SECONDS_A_GROUP = 2
-TEST_FROM = 0.68
-"""Share of the video after which windows are for testing; a gap of `GAP` before it is left out."""
-GAP = 0.03
+BLOCK = 20
+"""Frames of a group: two seconds at the ten frames a second of `vtest.avi`."""
+TRAIN_SHARE = 0.65
+"""Share of the video to train on, in whole blocks. The next block is left out, the rest is for testing."""
+LEAST_FRAMES, MOST_FRAMES = 100, 2000
+"""A shorter video is refused; of a longer one the beginning is used, because all its masks are in memory."""
 DIFFERENCE = 32
-"""Grey levels from the median that make a pixel foreground."""
-LEAST_PERSON, LARGEST_PERSON = 250, 6000
-"""Pixels of a component taken for a person."""
+"""Grey levels from the median, in any colour channel, that make a pixel foreground."""
+LEAST_FOREGROUND = 80
+"""Pixels below which a component is noise: grass and barrier tape in the wind."""
+LEAST_AT_BORDER = 12
+"""The same at the border of the picture, where a person who comes in is a sliver at first."""
+LEAST_PERSON, LARGEST_PERSON = 400, 6000
+"""Pixels of a component taken for a person to cut around; a cell of an 8x8 map at 128 px has 256."""
+MARGIN = 8
+"""Pixels around an empty window in which there is nobody either."""
 
 
-@dataclass(frozen=True)
-class _Video:
-    """Frames uint8 `(n, H, W, 3)` BGR, foreground bool `(n, H, W)`, and people as (frame, x, y, area)."""
+class Person(NamedTuple):
+    """A foreground component: its frame, its bounding box and its size, in pixels."""
 
-    frames: np.ndarray
+    frame: int
+    left: int
+    top: int
+    width: int
+    height: int
+    area: int
+
+
+class _Video(NamedTuple):
+    """Foreground bool `(frames, H, W)`, and the people in it."""
+
     foreground: np.ndarray
-    people: tuple[tuple[int, int, int, int], ...]
+    people: tuple[Person, ...]
+
+
+Window = tuple[int, int, int]
+"""Frame, left, top."""
 
 
 def find_video(path: str | Path | None = None) -> Path:
@@ -68,6 +90,8 @@ def cut_windows(
 ) -> pd.DataFrame:
     """Cut a data set: `{train,test}/{images,masks}/{empty,pedestrian}/` and `manifest.csv`.
 
+    The pedestrian windows depend on the seed and not on `place`: with one seed, both sets share them.
+
     Args:
         video: `vtest.avi`.
         folder: new; complete or absent.
@@ -82,50 +106,42 @@ def cut_windows(
         The manifest with absolute paths: image, label, region, split, group (a block of two seconds).
 
     Raises:
-        InputError: not a readable video, or too little happens in it.
+        InputError: not a readable video, or too little happens in it; a number that makes no sense.
     """
-    seen = _read(str(video))
-    rng = np.random.default_rng(seed)
-    total = 2 * (train_per_class + test_per_class)
-    rows: list[dict[str, str]] = []
-    count = len(seen.frames)
-    spans = {
-        "train": (0, round(count * (TEST_FROM - GAP)), train_per_class),
-        "test": (round(count * TEST_FROM), count, test_per_class),
-    }
+    for name, value in (
+        ("size", size),
+        ("train_per_class", train_per_class),
+        ("test_per_class", test_per_class),
+    ):
+        if value < 1:
+            raise InputError(f"`{name}` must be at least 1, not {value}.")
+    source, wanted = find_video(video), {"train": train_per_class, "test": test_per_class}
     with atomic_folder(folder) as root:
-        for split, (first, last, wanted) in spans.items():
-            busy = _busy_windows(seen, first, last, size, wanted, rng)
-            empty = _quiet_windows(seen, first, last, size, wanted, rng) if place else None
-            if empty is None:
-                empty = _vacant_windows(seen, first, last, size, wanted, rng)
-            for label, windows in (("empty", empty), ("pedestrian", busy)):
-                if len(windows) < wanted:
-                    raise InputError(
-                        f"{video}: only {len(windows)} {label} windows of {wanted} could be cut for {split}."
-                    )
-                for kind in ("images", "masks"):
-                    (root / split / kind / label).mkdir(parents=True)
-                for number, (frame, x, y) in enumerate(windows):
-                    crop = np.s_[frame, y : y + size, x : x + size]
-                    mask = seen.foreground[crop].astype(np.uint8) * 255
-                    image_file = f"{split}/images/{label}/{number:04d}.jpg"
-                    mask_file = f"{split}/masks/{label}/{number:04d}.png"
-                    _write(root / image_file, seen.frames[crop])
-                    _write(root / mask_file, mask if label == "pedestrian" else np.zeros_like(mask))
-                    block = frame // (FRAMES_A_SECOND * SECONDS_A_GROUP)
-                    rows.append(
-                        {
-                            "image": image_file,
-                            "label": label,
-                            "region": mask_file,
-                            "split": split,
-                            "group": f"t{block:03d}",
-                        }
-                    )
-                    if progress is not None and (len(rows) % 50 == 0 or len(rows) == total):
-                        progress(len(rows), total)
-        manifest = pd.DataFrame(rows)
+        seen = _read(str(source))
+        rows, cuts = [], defaultdict(list)
+        for (split, label), windows in _choose(source, seen, place, size, wanted, seed).items():
+            for kind in ("images", "masks"):
+                (root / split / kind / label).mkdir(parents=True)
+            for number, window in enumerate(windows):
+                image = f"{split}/images/{label}/{number:04d}.jpg"
+                region = f"{split}/masks/{label}/{number:04d}.png"
+                rows.append((image, label, region, split, f"t{window[0] // BLOCK:03d}"))
+                cuts[window[0]].append((window[1:], label, root / image, root / region))
+        done = 0
+        for number, frame in enumerate(_frames(str(source))):
+            for (left, top), label, image_file, region_file in cuts.pop(number, ()):
+                part = np.s_[top : top + size, left : left + size]
+                mask = seen.foreground[number][part].astype(np.uint8) * 255
+                _write(image_file, frame[part])
+                _write(region_file, mask if label == "pedestrian" else np.zeros_like(mask))
+                done += 1
+                if progress is not None and (done % 50 == 0 or done == len(rows)):
+                    progress(done, len(rows))
+            if not cuts:
+                break
+        if cuts:
+            raise InputError(f"{source}: frame {min(cuts)} could not be read a second time.")
+        manifest = pd.DataFrame(rows, columns=["image", "label", "region", "split", "group"])
         manifest.to_csv(root / "manifest.csv", index=False)
     base = Path(folder).resolve()
     for column in ("image", "region"):
@@ -133,68 +149,105 @@ def cut_windows(
     return manifest
 
 
-@lru_cache(maxsize=1)
-def _read(video: str) -> _Video:
-    """All frames, and what differs from the video's median."""
+def _choose(
+    source: Path, seen: _Video, place: bool, size: int, wanted: dict[str, int], seed: int
+) -> dict[tuple[str, str], list[Window]]:
+    """Windows by split and label; each has random numbers of its own, so that none depends on another."""
+    count, height, width = seen.foreground.shape
+    if min(height, width) < size:
+        raise InputError(f"{source}: {width}x{height} pixels are too small for windows of {size}.")
+    turn = round(count * TRAIN_SHARE) // BLOCK * BLOCK
+    methods = {"empty": _quiet_windows if place else _vacant_windows, "pedestrian": _busy_windows}
+    chosen = {}
+    for number, (split, first, last) in enumerate((("train", 0, turn), ("test", turn + BLOCK, count))):
+        for label, method in methods.items():
+            rng = np.random.default_rng([seed, number, int(label == "empty")])
+            windows = method(seen, first, last, size, wanted[split], rng)
+            if len(windows) < wanted[split]:
+                raise InputError(
+                    f"{source}: only {len(windows)} {label} windows of {wanted[split]} could be cut for "
+                    f"{split}; is it OpenCV's vtest.avi? If so, ask for fewer."
+                )
+            chosen[split, label] = windows
+    return chosen
+
+
+def _frames(video: str) -> Iterator[np.ndarray]:
+    """Frames uint8 `(H, W, 3)`, BGR, in their order."""
     capture = cv2.VideoCapture(video)
-    frames = []
-    while True:
-        more, frame = capture.read()
-        if not more:
-            break
-        frames.append(frame)
-    capture.release()
-    if len(frames) < 100:
-        raise InputError(f"{video}: not a video that OpenCV reads, or fewer than 100 frames ({len(frames)}).")
-    stack = np.stack(frames)
-    median = np.median(stack[:: max(1, len(stack) // 80)], axis=0).astype(np.uint8)
-    foreground = np.zeros(stack.shape[:3], dtype=bool)
-    people: list[tuple[int, int, int, int]] = []
-    opening, closing = np.ones((3, 3), np.uint8), np.ones((9, 5), np.uint8)
-    for number, frame in enumerate(stack):
-        raw = (cv2.absdiff(frame, median).max(axis=2) > DIFFERENCE).astype(np.uint8)
-        clean = cv2.morphologyEx(raw, cv2.MORPH_OPEN, opening)
-        clean = cv2.morphologyEx(clean, cv2.MORPH_CLOSE, closing)
-        parts, labels, boxes, centres = cv2.connectedComponentsWithStats(clean)
-        for part in range(1, parts):
-            area = int(boxes[part, cv2.CC_STAT_AREA])
-            if area < LEAST_PERSON // 3:
-                clean[labels == part] = 0
-            elif LEAST_PERSON <= area <= LARGEST_PERSON and boxes[part, 3] > boxes[part, 2]:
-                people.append((number, round(centres[part, 0]), round(centres[part, 1]), area))
-        foreground[number] = clean > 0
+    try:
+        for _ in range(MOST_FRAMES):
+            more, frame = capture.read()
+            if not more:
+                return
+            yield np.asarray(frame, dtype=np.uint8)
+    finally:
+        capture.release()
+
+
+def _read(video: str) -> _Video:
+    """What differs from the video's median, looked at once for both data sets."""
+    state = Path(video).stat()
+    packed, width, people = _analyse(video, state.st_mtime_ns, state.st_size)
+    return _Video(np.unpackbits(packed, axis=2, count=width).view(bool), people)
+
+
+@lru_cache(maxsize=1)
+def _analyse(video: str, changed: int, size: int) -> tuple[np.ndarray, int, tuple[Person, ...]]:
+    """Foreground as bits (a gigabyte of frames leaves 45 MB), its width, and the people."""
+    # One frame in two seconds: a person has walked on by then, so the median holds what stays.
+    some = list(islice(_frames(video), 0, None, BLOCK))
+    if len(some) < LEAST_FRAMES // BLOCK:
+        raise InputError(f"{video}: not a video that OpenCV reads, or fewer than {LEAST_FRAMES} frames.")
+    median = np.median(np.stack(some), axis=0).astype(np.uint8)
+    del some
+    packed: list[np.ndarray] = []
+    people: list[Person] = []
+    for number, frame in enumerate(_frames(video)):
+        clean, boxes = _foreground(frame, median)
+        packed.append(np.packbits(clean, axis=1))
+        people += [Person(number, *(int(value) for value in box)) for box in boxes]
     if not people:
         raise InputError(f"{video}: nobody moves in this video; is it OpenCV's vtest.avi?")
-    return _Video(stack, foreground, tuple(people))
+    return np.stack(packed), median.shape[1], tuple(people)
 
 
-def _sums(foreground: np.ndarray) -> np.ndarray:
-    """Integral image, so that a window is counted in four look-ups."""
-    return np.asarray(cv2.integral(foreground.astype(np.uint8)))
+def _foreground(frame: np.ndarray, median: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Foreground bool `(H, W)`, and left, top, width, height, area of each whole person."""
+    blue, green, red = cv2.split(cv2.absdiff(frame, median))
+    raw = (cv2.max(cv2.max(blue, green), red) > DIFFERENCE).astype(np.uint8)
+    clean = cv2.morphologyEx(raw, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    # Taller than wide: it joins head, trunk and legs, and not two people side by side.
+    clean = cv2.morphologyEx(clean, cv2.MORPH_CLOSE, np.ones((9, 5), np.uint8))
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(clean)
+    left, top, width, height, area = boxes.T
+    inner = (left > 0) & (top > 0) & (left + width < raw.shape[1]) & (top + height < raw.shape[0])
+    kept = area >= np.where(inner, LEAST_FOREGROUND, LEAST_AT_BORDER)
+    kept[0] = False
+    people = kept & inner & (area >= LEAST_PERSON) & (area <= LARGEST_PERSON) & (height > width)
+    return kept.take(labels), boxes[people]
 
 
-def _count(sums: np.ndarray, x: int, y: int, size: int) -> int:
-    return int(sums[y + size, x + size] - sums[y, x + size] - sums[y + size, x] + sums[y, x])
-
-
-def _place(x: float, y: float, shape: tuple[int, ...], size: int) -> tuple[int, int]:
+def _around(person: Person, shape: tuple[int, ...], size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Left and top of a window with the person near its middle."""
+    x = person.left + person.width / 2 + rng.uniform(-0.14, 0.14) * size
+    y = person.top + person.height / 2 + rng.uniform(-0.1, 0.1) * size
     left = int(np.clip(round(x - size / 2), 0, shape[2] - size))
-    top = int(np.clip(round(y - size / 2), 0, shape[1] - size))
-    return left, top
+    return left, int(np.clip(round(y - size / 2), 0, shape[1] - size))
 
 
 def _busy_windows(
     seen: _Video, first: int, last: int, size: int, wanted: int, rng: np.random.Generator
-) -> list[tuple[int, int, int]]:
-    """Windows around people, each person near the middle."""
-    people = [person for person in seen.people if first <= person[0] < last]
-    windows = []
+) -> list[Window]:
+    """Windows around people, the whole person inside."""
+    people = [person for person in seen.people if first <= person.frame < last]
+    windows: list[Window] = []
     for index in rng.permutation(len(people)):
-        frame, x, y, area = people[index]
-        left, top = _place(x + rng.uniform(-18, 18), y + rng.uniform(-12, 12), seen.frames.shape, size)
-        inside = int(seen.foreground[frame, top : top + size, left : left + size].sum())
-        if inside >= 0.95 * area:
-            windows.append((frame, left, top))
+        person = people[index]
+        left, top = _around(person, seen.foreground.shape, size, rng)
+        across = left <= person.left and person.left + person.width <= left + size
+        if across and top <= person.top and person.top + person.height <= top + size:
+            windows.append((person.frame, left, top))
         if len(windows) == wanted:
             break
     return windows
@@ -202,19 +255,22 @@ def _busy_windows(
 
 def _vacant_windows(
     seen: _Video, first: int, last: int, size: int, wanted: int, rng: np.random.Generator
-) -> list[tuple[int, int, int]]:
-    """Windows where people walk, at moments when nobody is there."""
-    spots = [(x, y) for _, x, y, _ in seen.people]
-    windows: list[tuple[int, int, int]] = []
-    frames = [int(rng.integers(first, last)) for _ in range(40 * wanted)]
-    sums: dict[int, np.ndarray] = {}
-    for frame in frames:
-        x, y = spots[int(rng.integers(len(spots)))]
-        left, top = _place(x + rng.uniform(-18, 18), y + rng.uniform(-12, 12), seen.frames.shape, size)
-        if frame not in sums:
-            sums[frame] = _sums(seen.foreground[frame])
-        if _count(sums[frame], left, top, size) == 0:
-            windows.append((frame, left, top))
+) -> list[Window]:
+    """Windows where people walk, at moments when nobody is there.
+
+    The place is drawn first, as for the pedestrians, and then the moment: the other way round, places
+    where people seldom walk would be the empty ones.
+    """
+    windows: list[Window] = []
+    for _ in range(20 * wanted if seen.people else 0):
+        person = seen.people[int(rng.integers(len(seen.people)))]
+        left, top = _around(person, seen.foreground.shape, size, rng)
+        rows = slice(max(0, top - MARGIN), top + size + MARGIN)
+        columns = slice(max(0, left - MARGIN), left + size + MARGIN)
+        for frame in rng.integers(first, last, size=60):
+            if not seen.foreground[frame, rows, columns].any():
+                windows.append((int(frame), left, top))
+                break
         if len(windows) == wanted:
             break
     return windows
@@ -222,21 +278,19 @@ def _vacant_windows(
 
 def _quiet_windows(
     seen: _Video, first: int, last: int, size: int, wanted: int, rng: np.random.Generator
-) -> list[tuple[int, int, int]]:
+) -> list[Window]:
     """Windows where nobody walks in the whole video."""
-    sums = _sums(np.asarray(seen.foreground.any(axis=0)))
-    height, width = seen.frames.shape[1:3]
-    free = [
-        (x, y)
-        for y in range(0, height - size, 4)
-        for x in range(0, width - size, 4)
-        if _count(sums, x, y, size) == 0
-    ]
-    if not free:
+    # Foreground in each window, from four corners of the integral image.
+    sums = np.asarray(cv2.integral(np.asarray(seen.foreground.any(axis=0), dtype=np.uint8)))
+    inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    free = np.argwhere(inside == 0)
+    if not len(free):
         return []
-    return [(int(rng.integers(first, last)), *free[int(rng.integers(len(free)))]) for _ in range(wanted)]
+    spots = free[rng.integers(len(free), size=wanted)]
+    return [(int(rng.integers(first, last)), int(left), int(top)) for top, left in spots]
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"{path} could not be written")
+    """Through Python's own file, whose errors say what is wrong with the disk."""
+    _, data = cv2.imencode(path.suffix, pixels)
+    path.write_bytes(data.tobytes())
