@@ -153,7 +153,7 @@ def test_the_failure_of_a_class_is_not_told_of_the_whole() -> None:
 def test_classes_are_shown_worst_first_and_by_the_map_of_the_label() -> None:
     result = make_audit(classes=("ant", "bee", "cow", "dog"))
     scores = result.scores.copy()
-    share = {"ant": 0.1, "bee": 0.2, "cow": 0.3, "dog": 0.6}
+    share = {"ant": 0.1, "bee": 0.2, "cow": 0.3, "dog": 0.65}
     scores["invalid_activation"] = 0.9  # the map of the predicted class must not enter
     scores["invalid_activation_label"] = scores["label"].map(share)
     scores.loc[scores["label"].eq("cow"), "status"] = "dead_map"
@@ -170,7 +170,7 @@ def test_classes_are_shown_worst_first_and_by_the_map_of_the_label() -> None:
     result = replace(result, scores=scores, interventions=None)
     table = checks.class_table(result, verdict_of(result, check("accuracy", parts=(finding,))))
     assert [row.name for row in table.rows] == ["ant", "dog", "bee", "cow"]
-    assert [row.cells[1].value for row in table.rows] == ["10.0\u00a0%", "60.0\u00a0%", "20.0\u00a0%", "–"]
+    assert [row.cells[1].value for row in table.rows] == ["10.0\u00a0%", "65.0\u00a0%", "20.0\u00a0%", "–"]
     assert table.rows[0].cells[0] == checks.Cell(
         "10.0\u00a0%", "5.0 to 20.0", Status.FAIL, reason_in_words("below_limit")
     )
