@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.heatmaps.explainers import METHODS, Explainer
+from camgate.heatmaps.methods import method as register
 from camgate.models.classifier import Classifier
 
 PEERS = {
@@ -203,3 +204,198 @@ def test_a_layer_that_runs_twice_is_ambiguous() -> None:
 def test_unknown_methods_list_those_there_are() -> None:
     with pytest.raises(InputError, match="gradcam"):
         Explainer(classifier(), layer="layer4", method="gradcm")
+
+
+@pytest.mark.parametrize("method", sorted(PEERS))
+def test_eight_images_at_once_give_the_maps_of_eight_one_by_one(method: str) -> None:
+    model = classifier(size=128)
+    model.module.train()  # batch statistics would couple the images
+    images = pictures(8, 128)
+    with Explainer(model, layer="layer3", method=method) as explainer:
+        together = explainer(images)
+        alone = torch.cat(
+            [
+                explainer(image[None], target[None]).maps
+                for image, target in zip(images, together.targets, strict=True)
+            ]
+        )
+    scale = alone.amax(dim=(1, 2), keepdim=True)
+    assert (scale > 0).all()
+    assert ((together.maps - alone).abs() / scale).max() <= 1e-5
+
+
+class Shared(nn.Module):
+    """What goes into the layer comes out of it as the same memory, and is overwritten afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=8, padding=1)
+        self.features = nn.Identity()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = self.features(x)
+        logits = self.head(y.mean(dim=(2, 3)))
+        x.zero_()
+        return logits
+
+
+def test_a_layer_that_shares_memory_with_its_input_keeps_its_activation() -> None:
+    torch.manual_seed(0)
+    model = Classifier(Shared(), ["a", "b"], Preprocessing(size=(32, 32)))
+    images, targets = pictures(2, 32), torch.tensor([1, 0])
+    with Explainer(model, layer="features", method="hirescam") as explainer:
+        maps = explainer(images, targets).maps
+    raw = model.module.conv(model.preprocessing.normalise(images)).detach()
+    expected = (model.module.head.weight[targets].detach()[:, :, None, None] * raw / 16).sum(1).clamp(min=0)
+    assert expected.max() > 0
+    torch.testing.assert_close(maps, expected, atol=1e-6, rtol=1e-4)
+
+
+class Frozen(nn.Module):
+    """A backbone that the network itself runs without gradients, as linear probes do."""
+
+    def __init__(self, *, head_too: bool, mode: type) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3, stride=8, padding=1)
+        self.head = nn.Linear(4, 2)
+        self.head_too = head_too
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.mode():
+            features = self.backbone(x)
+            if self.head_too:
+                return self.head(features.mean(dim=(2, 3)))
+        return self.head(features.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_backbone_without_gradients_is_explained(mode: type) -> None:
+    torch.manual_seed(0)
+    model = Classifier(Frozen(head_too=False, mode=mode), ["a", "b"], Preprocessing(size=(32, 32)))
+    for parameter in model.module.backbone.parameters():
+        parameter.requires_grad_(False)
+    with Explainer(model, layer="backbone", method="gradcam") as explainer:
+        found = explainer(pictures(2, 32), torch.tensor([0, 1]))
+        gradient = explainer.gradients(torch.tensor([0, 1]))
+    torch.testing.assert_close(gradient.mean(dim=(2, 3)), model.module.head.weight.detach() / 16)
+    assert found.maps.shape == (2, 4, 4)
+
+
+def test_a_network_without_any_gradient_is_refused() -> None:
+    model = Classifier(Frozen(head_too=True, mode=torch.no_grad), ["a", "b"], Preprocessing(size=(32, 32)))
+    with (
+        pytest.raises(ModelError, match="no_grad"),
+        Explainer(model, layer="backbone", method="gradcam") as explainer,
+    ):
+        explainer(pictures(2, 32))
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_callers_without_gradients_get_the_same_maps(context: type) -> None:
+    model = classifier()
+    images = pictures()
+    with Explainer(model, layer="layer3", method="hirescam") as explainer:
+        expected = explainer(images)
+        with context():
+            found = explainer(pictures())
+            later = explainer.maps_for(found.targets)
+            assert not torch.is_grad_enabled()
+    torch.testing.assert_close(found.maps, expected.maps)
+    torch.testing.assert_close(later, expected.maps)
+
+
+def test_gradients_that_the_caller_has_collected_stay() -> None:
+    model = classifier()
+    model.logits(pictures()).sum().backward()
+    before = {name: parameter.grad.clone() for name, parameter in model.module.named_parameters()}
+    with Explainer(model, layer="layer4", method="gradcam") as explainer:
+        explainer(pictures())
+    for name, parameter in model.module.named_parameters():
+        torch.testing.assert_close(parameter.grad, before[name], rtol=0, atol=0)
+
+
+def test_a_failing_forward_pass_leaves_nothing_behind() -> None:
+    class Failing(InPlace):
+        def forward(self, x: Tensor) -> Tensor:
+            super().forward(x)
+            raise KeyboardInterrupt
+
+    model = Classifier(Failing(), ["a", "b"], Preprocessing(size=(32, 32)))
+    with pytest.raises(KeyboardInterrupt), Explainer(model, layer="features", method="gradcam") as explainer:
+        explainer(pictures(2, 32))
+    assert model.module.training
+    assert all(parameter.requires_grad for parameter in model.module.parameters())
+    assert not any(module._forward_hooks for module in model.module.modules())
+
+
+@pytest.mark.parametrize(
+    "targets", [torch.tensor([0, 1]), torch.tensor([0, 1, 3]), torch.tensor([0, -1, 1]), torch.zeros(3)]
+)
+def test_wrong_targets_are_refused(targets: Tensor) -> None:
+    with (
+        pytest.raises(InputError, match="`targets`"),
+        Explainer(classifier(), layer="layer4", method="gradcam") as explainer,
+    ):
+        explainer(pictures(), targets)
+
+
+def test_an_explainer_works_only_inside_its_block() -> None:
+    explainer = Explainer(classifier(), layer="layer4", method="gradcam")
+    with pytest.raises(RuntimeError, match="with"):
+        explainer(pictures())
+    with explainer:
+        with pytest.raises(RuntimeError, match="in use"), explainer:
+            pass
+        explainer(pictures())
+    with pytest.raises(RuntimeError, match="first"):
+        explainer.maps_for(torch.tensor([0, 0, 0]))
+
+
+def test_tokens_are_not_a_map() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 8, 8, stride=8)
+            self.norm = nn.LayerNorm(8)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1))
+
+    model = Classifier(Tokens(), ["a", "b"], Preprocessing(size=(32, 32)))
+    with (
+        pytest.raises(ModelError, match="reshape"),
+        Explainer(model, layer="norm", method="gradcam") as explainer,
+    ):
+        explainer(pictures(2, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("GradCAM", "'gradcam'"),
+        ("grad_cam_plus_plus", r"'gradcam\+\+'"),
+        ("EigenCAM", "cannot gate"),
+        ("occlusion", "There are: gradcam"),
+    ],
+)
+def test_unknown_methods_are_explained(name: str, hint: str) -> None:
+    with pytest.raises(InputError, match=hint):
+        Explainer(classifier(), layer="layer4", method=name)
+
+
+def test_a_method_of_ones_own_is_one_decorated_function() -> None:
+    @register("mean-activation")
+    def maths(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        return activations.mean(axis=1)
+
+    try:
+        with Explainer(classifier(), layer="layer4", method="mean-activation") as explainer:
+            assert explainer(pictures()).maps.shape == (3, 3, 3)
+        with pytest.raises(ValueError, match="taken"):
+            register("gradcam")(maths)
+    finally:
+        del METHODS["mean-activation"]

@@ -1,14 +1,12 @@
-"""Gradient heatmaps by name: logits and raw maps from one forward pass.
+"""Heatmaps of a batch: logits and raw maps from one forward pass.
 
-The maths of each method is pytorch-grad-cam's own; what differs is how it is fed. There the backward
-pass runs through the whole network and the map is min-max scaled and up-sampled. Here the graph starts
-at the target layer, and the map stays as the formula gives it: ReLU'd, at the layer's resolution.
+pytorch-grad-cam runs the backward pass through the whole network, min-max scales the map and up-samples it.
+Here the graph starts at the target layer, which makes a heatmap about as cheap as inference, and the map
+stays as the formula gives it: ReLU'd, at the layer's resolution.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,64 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
 from torch import Tensor, nn
 
 from camgate.errors import InputError, ModelError
-from camgate.models.classifier import Classifier, evaluation_mode
+from camgate.heatmaps.methods import METHODS, find_maths, method
+from camgate.heatmaps.modules import find_layer, frozen_evaluation
+from camgate.models.classifier import Classifier
 
-Maths = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(activations, gradients), both float32 `(B, C, h, w)` -> map `(B, h, w)` before ReLU."""
-
-METHODS: dict[str, Maths] = {}
-
-
-def method(name: str) -> Callable[[Maths], Maths]:
-    """Register the maths of a gradient method under a name."""
-
-    def register(maths: Maths) -> Maths:
-        METHODS[name] = maths
-        return maths
-
-    return register
-
-
-class _NoHooks:
-    """Stands in for the hooks that pytorch-grad-cam's classes release when they go."""
-
-    def release(self) -> None:
-        pass
-
-
-def _borrow(cam_class: type[Any]) -> Maths:
-    # The instance is made without its constructor, which would hook a model of its own.
-    cam: Any = object.__new__(cam_class)
-    cam.activations_and_grads = _NoHooks()
-
-    def maths(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-        return np.asarray(cam.get_cam_image(None, None, None, activations, gradients, False))
-
-    return maths
-
-
-method("gradcam")(_borrow(GradCAM))
-method("hirescam")(_borrow(HiResCAM))
-method("gradcam++")(_borrow(GradCAMPlusPlus))
-method("xgradcam")(_borrow(XGradCAM))
-method("layercam")(_borrow(LayerCAM))
-
-
-def find_maths(name: str) -> Maths:
-    """The maths registered under a name.
-
-    Raises:
-        InputError: no such method; names the near ones and all there are.
-    """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"no heatmap method {name!r}.{hint} There are: auto, {', '.join(METHODS)}.")
-    return METHODS[name]
+__all__ = ["METHODS", "Explainer", "Heatmaps", "find_maths", "method"]
 
 
 @dataclass(frozen=True)
@@ -111,26 +59,25 @@ class Explainer:
         self._layer_name = layer
         self._layer = find_layer(classifier.module, layer)
         self._stack = ExitStack()
+        self._inside = False
         self._leaf: Tensor | None = None
         self._calls = 0
         self._logits: Tensor | None = None
 
     def __enter__(self) -> Explainer:
-        module = self._classifier.module
-        try:
-            self._stack.enter_context(evaluation_mode(module))
-            for parameter in module.parameters():
-                self._stack.callback(parameter.requires_grad_, parameter.requires_grad)
-                parameter.requires_grad_(False)
-            self._stack.callback(self._layer.register_forward_hook(self._start_graph).remove)
-        except BaseException:
-            self._stack.close()
-            raise
+        if self._inside:
+            raise RuntimeError("this explainer is in use already: make one for each `with`")
+        with ExitStack() as stack:
+            stack.enter_context(frozen_evaluation(self._classifier.module))
+            stack.callback(self._layer.register_forward_hook(self._start_graph).remove)
+            self._stack = stack.pop_all()
+        self._inside = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._inside = False
         self._forget()
         self._stack.close()
 
@@ -142,8 +89,11 @@ class Explainer:
             targets: int64 `(B,)`, class to explain; None explains the predicted one.
 
         Raises:
+            InputError: images or targets of another shape, type or range.
             ModelError: logits with NaN, or a layer that gives no single `(B, C, h, w)` map.
         """
+        if not self._inside:
+            raise RuntimeError("use the explainer inside its `with` block")
         self._forget()
         with torch.inference_mode(False), torch.enable_grad():
             logits = self._classifier.logits(images)
@@ -161,7 +111,7 @@ class Explainer:
                 "ambiguous; name a layer that runs once."
             )
         self._logits = logits
-        chosen = logits.argmax(dim=1).cpu() if targets is None else targets.to("cpu", torch.int64)
+        chosen = logits.detach().argmax(dim=1).cpu() if targets is None else _checked_targets(targets, logits)
         return Heatmaps(logits.detach().cpu(), self.maps_for(chosen), chosen)
 
     def maps_for(self, targets: Tensor) -> Tensor:
@@ -171,28 +121,38 @@ class Explainer:
             targets: int64 `(B,)`.
 
         Returns:
-            float32 `(B, h, w)`.
+            float32 `(B, h, w)`, as in `Heatmaps.maps`.
+
+        Raises:
+            InputError: targets of another shape, type or range.
         """
-        if self._leaf is None:
-            raise RuntimeError("explain a batch first")
         gradients = self.gradients(targets)
-        raw = self._maths(_array(self._leaf), _array(gradients))
+        raw = self._maths(_array(self._explained()[0]), _array(gradients))
         return torch.from_numpy(np.maximum(raw, 0.0).astype(np.float32, copy=False))
 
     def gradients(self, targets: Tensor) -> Tensor:
         """Gradient of the targets' logits at the layer's output, `(B, C, h, w)`."""
-        if self._leaf is None or self._logits is None:
-            raise RuntimeError("explain a batch first")
+        leaf, logits = self._explained()
         with torch.inference_mode(False), torch.enable_grad():
-            # Cloned, because a caller in inference mode hands in tensors that autograd may not keep.
-            index = targets.clone().to(self._logits.device).unsqueeze(1)
-            chosen = self._logits.gather(1, index).sum()
-            if not chosen.requires_grad:
-                raise ModelError(f"the logits do not depend on layer {self._layer_name!r}.")
-            (gradient,) = torch.autograd.grad(chosen, self._leaf, retain_graph=True, allow_unused=True)
+            index = _checked_targets(targets, logits).to(logits.device).unsqueeze(1)
+            # The sum over images: each logit depends on its own image only, so each gets its own gradient.
+            chosen = logits.gather(1, index).sum()
+            gradient: Tensor | None = None
+            if chosen.requires_grad:
+                (gradient,) = torch.autograd.grad(chosen, leaf, retain_graph=True, allow_unused=True)
         if gradient is None:
-            raise ModelError(f"the logits do not depend on layer {self._layer_name!r}.")
+            raise ModelError(
+                f"the logits do not depend on layer {self._layer_name!r}, or the model computes them under "
+                "no_grad or behind a detach, so there is no gradient to look at."
+            )
         return gradient
+
+    def _explained(self) -> tuple[Tensor, Tensor]:
+        if self._leaf is None or self._logits is None:
+            raise RuntimeError(
+                "explain a batch first, and ask for other classes before the `with` block ends"
+            )
+        return self._leaf, self._logits
 
     def _forget(self) -> None:
         self._calls = 0
@@ -200,33 +160,38 @@ class Explainer:
 
     def _start_graph(self, layer: nn.Module, inputs: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ModelError(
-                f"layer {self._layer_name!r} gives {shape}; a heatmap needs (B, C, h, w) with more than one "
-                "cell. Name a convolutional stage."
-            )
+            raise ModelError(_no_map(self._layer_name, output))
         self._calls += 1
-        self._leaf = output.detach().requires_grad_()
-        # A copy goes on, because an in-place ReLU behind the layer must not change what the map is made of.
-        return self._leaf.clone()
+        # Two copies: one is what the map is made of, one goes on. An in-place ReLU behind the layer must not
+        # change the first. Gradients are switched on here too, for networks with a backbone under no_grad.
+        with torch.inference_mode(False), torch.enable_grad():
+            self._leaf = output.detach().clone().requires_grad_()
+            return self._leaf.clone()
 
 
-def find_layer(module: nn.Module, name: str) -> nn.Module:
-    """The sub-module of that dotted name.
+def _no_map(layer: str, output: Any) -> str:
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    text = f"layer {layer!r} gives {shape}; a heatmap needs (B, C, h, w) with more than one cell. "
+    if isinstance(output, Tensor) and output.ndim == 3:
+        return text + (
+            "Transformer layers, which give (B, tokens, C), need a reshape that is not available yet."
+        )
+    return text + "Name a convolutional stage."
 
-    Raises:
-        ModelError: there is none; offers the near ones.
-    """
-    layers: dict[str, nn.Module] = dict(module.named_modules())
-    if name and name in layers:
-        return layers[name]
-    near = difflib.get_close_matches(name, [layer for layer in layers if layer], n=3, cutoff=0.4)
-    hint = (
-        f"near ones: {', '.join(near)}"
-        if near
-        else f"top-level ones: {', '.join(dict(module.named_children()))}"
-    )
-    raise ModelError(f"the model has no layer {name!r}; {hint}.")
+
+def _checked_targets(targets: Tensor, logits: Tensor) -> Tensor:
+    count, classes = logits.shape
+    if targets.shape != (count,) or targets.is_floating_point():
+        raise InputError(
+            f"`targets` must be {count} class numbers, one an image, got {targets.dtype} of shape "
+            f"{tuple(targets.shape)}"
+        )
+    wrong = sorted({int(target) for target in targets if not 0 <= int(target) < classes})
+    if wrong:
+        raise InputError(f"`targets` must be class numbers from 0 to {classes - 1}, got {wrong}")
+    # Cloned, because a caller in inference mode hands in tensors that autograd may not keep.
+    with torch.inference_mode(False):
+        return targets.to("cpu", torch.int64).clone()
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,27 +1,32 @@
 """Which layer to look at: a stated rule, and its reason in words.
 
 The map's resolution decides what a heatmap can say: with 4 x 4 cells biased and clean models look alike,
-with 7 x 7 or more they do not. So the rule takes the deepest stage whose map has at least 7 cells a side
-and on which the median valid region covers at least one cell, and goes back one resolution at a time
-(three at most) where the last stage is too coarse.
+with 7 x 7 or more they do not, and a region below one cell cannot be scored at all. So the rule takes the
+deepest stage whose map has at least 7 cells a side and on which nine in ten valid regions cover at least
+one cell, and goes back one resolution at a time where the last stage is too coarse - until its map is four
+times as fine, since features that early say little about the class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from camgate.errors import ModelError
-from camgate.heatmaps.explainers import Explainer, find_layer, find_maths
-from camgate.models.classifier import Classifier, evaluation_mode
+from camgate.errors import InputError, ModelError
+from camgate.heatmaps.explainers import Explainer
+from camgate.heatmaps.methods import METHODS, find_maths
+from camgate.heatmaps.modules import find_layer
+from camgate.heatmaps.stages import Stage, Survey, carries_all, main_stages, probe, survey
+from camgate.models.classifier import Classifier
 
 LEAST_CELLS = 7
-FURTHEST_BACK = 3
+FURTHEST_BACK = 4
+"""Times as many cells a side as the last stage has, at most."""
+SMALL_REGIONS = 10
+"""Percentile of the regions' areas that must still cover a cell; the audit's coverage rule needs most."""
 
 
 @dataclass(frozen=True)
@@ -44,60 +49,25 @@ class LayerChoice:
     rule: Literal["auto", "model", "caller"]
 
 
-@dataclass(frozen=True)
-class _Stage:
-    name: str
-    grid: tuple[int, int]
-
-
 def choose_layer(
     classifier: Classifier, regions: Sequence[np.ndarray], *, requested: str | None = None
 ) -> LayerChoice:
     """Choose the target layer by the rule above, or take the one that is named.
 
     Args:
-        classifier: the model.
+        classifier: the model; left as it was.
         regions: bool `(H, W)` each, some of the valid regions to be audited; may be empty.
         requested: layer named by the caller; None takes the model's own `target_layer`, else the rule.
 
     Raises:
         ModelError: no such layer (offers near ones), or the model has no layer with a map.
     """
-    stages, tokens = _stages(classifier)
-    area = float(np.median([region.mean() for region in regions])) if len(regions) else None
-    named = requested or classifier.target_layer
-    if named is not None:
-        find_layer(classifier.module, named)
-        stage = next((stage for stage in stages if stage.name == named), None) or _Stage(
-            named, _grid_of(classifier, named)
-        )
-        rule: Literal["caller", "model"] = "caller" if requested else "model"
-        reason = f"named by the {rule}; {_covers(stage, area)}"
-        return LayerChoice(named, reason, stage.grid, _pools(classifier, stage.name), rule)
-    if tokens:
-        raise ModelError(
-            f"the model is a transformer (its layer {tokens!r} gives tokens, not a map); heatmaps of "
-            "transformers need a reshape that is not available yet. Use a convolutional network."
-        )
-    if not stages:
-        raise ModelError(
-            "the model has no layer with a spatial map (B, C, h, w), so there is nothing to make a heatmap "
-            "from: a network that flattens its input at once cannot be audited this way."
-        )
-    deepest_first = _one_per_resolution(stages)[:FURTHEST_BACK]
-    fine = [stage for stage in deepest_first if _resolves(stage, area)]
-    chosen = fine[0] if fine else deepest_first[-1]
-    back = deepest_first.index(chosen)
-    if back == 0:
-        why = "the last stage"
-    else:
-        last = deepest_first[0]
-        why = f"{back} resolution(s) before the last stage, whose {_cells(last)} are too coarse"
-    if not fine:
-        why += ", and the finest within reach though still coarse"
-    return LayerChoice(
-        chosen.name, f"{why}; {_covers(chosen, area)}", chosen.grid, _pools(classifier, chosen.name), "auto"
-    )
+    areas = np.array([np.mean(region) for region in regions], dtype=np.float64)
+    if requested is not None:
+        return _named(classifier, requested, areas, "caller")
+    if classifier.target_layer is not None:
+        return _named(classifier, classifier.target_layer, areas, "model")
+    return _by_rule(classifier, areas)
 
 
 def resolve_method(method: str, choice: LayerChoice) -> str:
@@ -108,82 +78,98 @@ def resolve_method(method: str, choice: LayerChoice) -> str:
     """
     if method == "auto":
         return "gradcam" if choice.global_pooling else "hirescam"
-    find_maths(method)
+    try:
+        find_maths(method)
+    except InputError as error:
+        raise InputError(f"{error} Or leave it to `auto`.") from error
     return method
 
 
-def _resolves(stage: _Stage, area: float | None) -> bool:
-    cells = stage.grid[0] * stage.grid[1]
-    return min(stage.grid) >= LEAST_CELLS and (area is None or area * cells >= 1.0)
+def _named(
+    classifier: Classifier, name: str, areas: np.ndarray, rule: Literal["model", "caller"]
+) -> LayerChoice:
+    find_layer(classifier.module, name)
+    seen = survey(classifier)
+    if name in seen.channels_last:
+        raise ModelError(
+            f"layer {name!r} gives {seen.channels_last[name]}, channels last, where a heatmap needs "
+            f"(B, C, h, w). {_alternatives(seen)}"
+        )
+    pooling, grid = _measure(classifier, name)
+    around = "" if carries_all(classifier, name) else "; part of the information goes around it"
+    reason = f"named by the {rule}; {_covered(grid, areas)}{around}"
+    return LayerChoice(name, reason, grid, pooling, rule)
 
 
-def _cells(stage: _Stage) -> str:
-    return f"{stage.grid[0]} x {stage.grid[1]} cells"
+def _by_rule(classifier: Classifier, areas: np.ndarray) -> LayerChoice:
+    seen = survey(classifier)
+    if seen.tokens is not None:
+        raise ModelError(
+            f"the model is a transformer (its layer {seen.tokens!r} gives tokens, not a map); heatmaps of "
+            "transformers need a reshape that is not available yet. Use a convolutional network."
+        )
+    if seen.silent:
+        raise ModelError(
+            "none of the model's sub-modules runs as a module of its own, as in a scripted, traced or "
+            "exported network, so no layer can be looked at. Hand over the network it was made from."
+        )
+    if not seen.stages:
+        raise ModelError(
+            "the model has no layer with a spatial map (B, C, h, w), so there is nothing to make a heatmap "
+            "from: a network that flattens its input at once cannot be audited this way."
+        )
+    stages: list[Stage] = []
+    for stage in main_stages(classifier, seen.stages):
+        # One cell more, for maps whose last halving was rounded down.
+        if stages and min(stage.grid) > FURTHEST_BACK * (min(stages[0].grid) + 1):
+            break
+        stages.append(stage)
+        if _resolves(stage.grid, areas):
+            break
+    resolved = _resolves(stages[-1].grid, areas)
+    chosen = stages[-1] if resolved else max(stages, key=lambda stage: stage.grid[0] * stage.grid[1])
+    pooling, grid = _measure(classifier, chosen.name)
+    why = _position(stages, chosen)
+    if not resolved:
+        why += ", and still too coarse, but no finer one is within reach"
+    return LayerChoice(chosen.name, f"{why}; {_covered(grid, areas)}", grid, pooling, "auto")
 
 
-def _covers(stage: _Stage, area: float | None) -> str:
-    if area is None:
-        return f"{_cells(stage)}; no valid region to compare with"
-    covered = area * stage.grid[0] * stage.grid[1]
-    return f"{_cells(stage)}, the median valid region covers {covered:.1f} of them"
+def _resolves(grid: tuple[int, int], areas: np.ndarray) -> bool:
+    small = np.percentile(areas, SMALL_REGIONS) if len(areas) else 1.0
+    return min(grid) >= LEAST_CELLS and bool(small * grid[0] * grid[1] >= 1.0)
 
 
-def _one_per_resolution(stages: list[_Stage]) -> list[_Stage]:
-    """The last module of each resolution, deepest first."""
-    last = {stage.grid: stage for stage in stages}
-    return sorted(last.values(), key=stages.index, reverse=True)
+def _position(stages: list[Stage], chosen: Stage) -> str:
+    back = stages.index(chosen)
+    if back == 0:
+        return "the last stage"
+    last = stages[0].grid
+    steps = {1: "one stage", 2: "two stages"}.get(back, f"{back} stages")
+    return f"{steps} before the last, whose {last[0]} x {last[1]} cells are too coarse"
 
 
-def _stages(classifier: Classifier) -> tuple[list[_Stage], str | None]:
-    """Modules with a spatial map, in the order in which they finish, and the last token layer behind them."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
-    calls: dict[str, int] = {}
-    handles = []
-
-    def record(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            calls[name] = calls.get(name, 0) + 1
-            if isinstance(output, Tensor):
-                seen.append((name, tuple(output.shape)))
-
-        return hook
-
-    height, width = classifier.preprocessing.size
-    probe = torch.zeros((1, 3, height, width), dtype=torch.uint8)
-    try:
-        for name, module in classifier.module.named_modules():
-            if name:
-                handles.append(module.register_forward_hook(record(name)))
-        with evaluation_mode(classifier.module), torch.no_grad():
-            classifier.logits(probe)
-    finally:
-        for handle in handles:
-            handle.remove()
-    stages = [
-        _Stage(name, (shape[2], shape[3]))
-        for name, shape in seen
-        if len(shape) == 4 and min(shape[2:]) >= 2 and calls[name] == 1
-    ]
-    behind = [name for name, _ in seen].index(stages[-1].name) if stages else 0
-    tokens = [name for name, shape in seen[behind:] if len(shape) == 3 and shape[1] > 4]
-    return stages, tokens[-1] if tokens else None
+def _covered(grid: tuple[int, int], areas: np.ndarray) -> str:
+    cells = f"{grid[0]} x {grid[1]} cells"
+    if not len(areas):
+        return f"{cells}; no valid region to compare with"
+    covered = float(np.median(areas)) * grid[0] * grid[1]
+    return f"{cells}, the median valid region covers {covered:.1f} of them"
 
 
-def _grid_of(classifier: Classifier, name: str) -> tuple[int, int]:
-    """Map size of a named layer; the explainer refuses what has none."""
-    height, width = classifier.preprocessing.size
-    with Explainer(classifier, layer=name, method="gradcam") as explainer:
-        maps = explainer(torch.zeros((1, 3, height, width), dtype=torch.uint8)).maps
-    return int(maps.shape[1]), int(maps.shape[2])
+def _alternatives(seen: Survey) -> str:
+    if not seen.stages:
+        return "The model has no such layer."
+    last = {stage.grid: stage.name for stage in seen.stages}
+    return f"Layers that do: {', '.join(reversed(list(last.values())))}."
 
 
-def _pools(classifier: Classifier, name: str) -> bool:
-    """Whether every cell has the same gradient, measured on noise instead of read off names."""
-    height, width = classifier.preprocessing.size
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
-    with Explainer(classifier, layer=name, method="gradcam") as explainer:
-        targets = explainer(noise).targets
-        gradient = explainer.gradients(targets).float()
+def _measure(classifier: Classifier, name: str) -> tuple[bool, tuple[int, int]]:
+    """Whether every cell has the same gradient, on noise instead of read off names; and the map's size."""
+    method = next(iter(METHODS))  # only its map's size is used
+    with Explainer(classifier, layer=name, method=method) as explainer:
+        heat = explainer(probe(classifier, 2))
+        gradient = explainer.gradients(heat.targets).float()
+    largest = gradient.abs().max()
     spread = (gradient - gradient.mean(dim=(2, 3), keepdim=True)).abs().max()
-    return bool(spread <= 1e-5 * gradient.abs().max())
+    return bool(largest > 0 and spread <= 1e-5 * largest), (heat.maps.shape[1], heat.maps.shape[2])
