@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from camgate._version import __version__
 from camgate.errors import InputError
 from camgate.files import atomic_folder
 from camgate.terminal import STYLES, Listener, console, progress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "camgate-demo"
 PER_CLASS = {"train": 320, "test": 110}
 STRENGTH = 0.97
+EPOCHS = 8
 SHOWN = (
     "invalid_activation_label_mean",
     "invalid_activation_label_ci_low",
@@ -140,7 +142,8 @@ def _own_environment(root: Path) -> None:
 def _make_data(root: Path, story: Story, photos: bool, video: Path | None, seed: int) -> dict[str, Path]:
     folders = {candidate.key: root / "data" / candidate.key for candidate in (story.biased, story.honest)}
     # Kept from an earlier run with the same seed; made complete or not at all, so what is there is whole.
-    wanted = json.dumps({"seed": seed, "per_class": PER_CLASS, "strength": STRENGTH, "photos": photos})
+    made_by = {"version": __version__, "seed": seed, "per_class": PER_CLASS, "strength": STRENGTH}
+    wanted = json.dumps({**made_by, "photos": photos})
     for key, folder in folders.items():
         mark = folder / "demo.json"
         if mark.is_file() and mark.read_text(encoding="utf-8") == wanted:
@@ -188,7 +191,7 @@ def _run(candidate: Candidate, data: Path, story: Story, seed: int) -> RunOutcom
             data=str(data / "manifest.csv"),
             model_name=story.model_name,
             experiment=EXPERIMENT,
-            training={"seed": seed},
+            training={"seed": seed, "epochs": EPOCHS},
             progress=listener,
         )
 
