@@ -12,17 +12,17 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps picture clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps picture constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "camgate needs Python 3.11 ($(PYTHON) not found; set PYTHON=...)"; exit 2; }
 	@test -e src/camgate/steps/__init__.py || { echo "src/camgate/steps is a symbolic link that this checkout did not create: on Windows set 'git config core.symlinks true' and check out again"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 setup: $(STAMP) ## make .venv and install camgate with all it needs
@@ -55,6 +55,13 @@ test: lint types imports unit ## set up, lint, types, import contracts, tests
 
 test-long: $(STAMP) lint types imports ## everything, full-size versions included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+constraints: ## resolve pyproject.toml afresh and write constraints.txt
+	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
+	build/resolve/bin/python -m pip install --quiet --upgrade pip
+	build/resolve/bin/python -m pip install --quiet --editable '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip freeze --exclude-editable; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 bench-scenes: $(STAMP) ## scenes rendered per second
 	$(BIN)/python benchmarks/scenes_speed.py
