@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-setup
 WORKDIR ?= demo
-PYTEST_ARGS ?=
+# Two processes; a file's tests stay in one, so that its fixtures are made once.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false

@@ -142,9 +142,9 @@ def audit_heatmaps(
             gallery_sample=gallery_sample,
             progress=reporter(),
         )
+        held = log_audit(run.run_id, result, tracking_uri=run.uri)
         rows, _ = audited_rows(manifest)
-        log_data(run.run_id, rows, result.data_digest, name="audited", tracking_uri=run.uri)
-        log_audit(run.run_id, result, tracking_uri=run.uri)
+        log_data(held, rows, result.data_digest, name="audited", tracking_uri=run.uri)
     return result
 
 

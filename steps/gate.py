@@ -46,12 +46,12 @@ def gate_promotion(
         write_summary(folder, result, verdict)
         page = write_report(folder, result, verdict)
         # The audit step has logged the audit; these files join it.
-        log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
-        log_verdict(run.run_id, verdict, terms, tracking_uri=run.uri)
+        held = log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
+        log_verdict(held, verdict, terms, tracking_uri=run.uri)
         html = page.read_text(encoding="utf-8")
     if in_pipeline():
         save_artifact(HTMLString(html), name="report")
-        log_metadata(metadata={"mlflow_run_id": run.run_id, "verdict": verdict.status.value})
+        log_metadata(metadata={"mlflow_run_id": held, "verdict": verdict.status.value})
     return verdict
 
 

@@ -14,6 +14,7 @@ from camgate.errors import InputError
 from camgate.gate.verdict import Status, Verdict
 from camgate.materializers.sources import pin
 from camgate.registry.promotion import Promotion, register_and_promote
+from camgate.registry.tracking import audit_run
 from camgate.steps._tracking import in_pipeline, tracked
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def promote_model(
             verdict,
             model_uri=result.model_uri,
             name=name,
-            run_id=run.run_id,
+            run_id=audit_run(run.run_id, result, tracking_uri=run.uri),
             alias=alias,
             tracking_uri=run.uri,
         )

@@ -24,6 +24,9 @@ from zenml.utils import source_utils
 
 STORE = Path("local_stores") / "default_zen_store" / "zenml.db"
 
+# ZenML would take the folder of `__main__`, which a worker process of pytest-xdist does not have.
+source_utils.set_custom_source_root(str(Path(__file__).parent))
+
 
 def _open_store(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(root))

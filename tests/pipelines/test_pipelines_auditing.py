@@ -83,6 +83,33 @@ def test_called_directly_it_raises_or_warns_as_the_policy_says(squares: Path, sa
     assert {each.tags["validation_status"] for each in versions} == {"rejected"}
 
 
+@pipeline
+def comparison(data: str, candidate: str, champion: str) -> None:
+    manifest = own_manifest(data)
+    audits = [audit_heatmaps(manifest=manifest, source=each, **AUDIT) for each in (champion, candidate)]
+    verdict = gate_promotion(result=audits[1], policy=STRICT, champion=audits[0])
+    promote_model(verdict=verdict, result=audits[1], name="squares")
+
+
+@pytest.mark.usefixtures("stores")
+def test_candidate_and_champion_are_audited_in_one_pipeline_run(
+    squares: Path, saved: str, tmp_path: Path
+) -> None:
+    other = Classifier.load(saved)
+    with torch.no_grad():
+        next(other.module.parameters()).mul_(1.5)
+    comparison(data=str(squares), candidate=saved, champion=str(other.save(tmp_path / "other")))
+    client = MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("comparison").experiment_id])
+    below = [run for run in runs if "mlflow.parentRunId" in run.data.tags]  # whichever came second
+    assert (len(runs), len(below)) == (2, 1)
+    (judged,) = (run for run in runs if "camgate.verdict" in run.data.tags)
+    version = client.get_model_version("squares", "1")
+    assert version.tags["camgate.audit_run_id"] == judged.info.run_id
+    assert version.source == judged.data.tags["camgate.model_uri"]
+    assert len({run.data.tags["camgate.model_digest"] for run in runs}) == 2
+
+
 @step
 def own_manifest(data: str) -> Annotated[pd.DataFrame, "own_manifest"]:
     return load_manifest(data)

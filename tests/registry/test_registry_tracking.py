@@ -26,6 +26,7 @@ from camgate.models.evaluation import Evaluation
 from camgate.registry.connection import process_tracking_uri
 from camgate.registry.pictures import captioned, gallery_pictures
 from camgate.registry.tracking import (
+    audit_run,
     finish_run,
     log_audit,
     log_data,
@@ -242,12 +243,18 @@ def test_the_verdict_is_added_to_an_audit_that_is_there(
     assert shown(client, run_id) == before
 
 
-def test_a_run_holds_one_audit(store: str, run_id: str, result: AuditResult) -> None:
-    log_audit(run_id, result, pictures=0, tracking_uri=store)
+def test_another_audit_goes_to_a_run_of_its_own_below(store: str, run_id: str, result: AuditResult) -> None:
+    assert log_audit(run_id, result, pictures=0, tracking_uri=store) == run_id
     other = dataclasses.replace(result, settings=result.settings.model_copy(update={"seed": 9}))
-    with pytest.raises(RegistryError, match=r"audit\.seed"):
-        log_audit(run_id, other, tracking_uri=store)
-    assert shown(MlflowClient(store), run_id) == []
+    below = log_audit(run_id, other, pictures=2, tracking_uri=store)
+    client = MlflowClient(store)
+    assert [client.get_run(run).data.params["audit.seed"] for run in (run_id, below)] == ["1", "9"]
+    assert client.get_run(below).data.tags["mlflow.parentRunId"] == run_id
+    assert client.get_run(below).info.status == "FINISHED"
+    assert shown(client, run_id) == []
+    assert (
+        audit_run(run_id, other, tracking_uri=store) == log_audit(run_id, other, tracking_uri=store) == below
+    )
 
 
 def test_verdict(store: str, run_id: str, make_verdict: Callable[..., Verdict], tmp_path: Path) -> None:

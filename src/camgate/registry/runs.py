@@ -11,6 +11,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from camgate.errors import InputError, RegistryError
 from camgate.registry import names
@@ -64,6 +65,23 @@ def open_run(
             client.delete_run(made)
             return first
         return str(made)
+
+
+def run_below(parent: str, *, key: str, tracking_uri: str | None = None) -> str:
+    """The id of the run under `parent` that belongs to `key`: found by its tag, or made and ended.
+
+    Raises:
+        RegistryError: MLflow refuses, or cannot be reached.
+    """
+    with connected(tracking_uri, doing=f"open a run below run {parent}") as client:
+        above = client.get_run(parent).info
+        found = _keyed(client, above.experiment_id, key)
+        if found is not None:
+            return found
+        tags = {RUN_KEY: key, MLFLOW_PARENT_RUN_ID: parent}
+        made = client.create_run(above.experiment_id, tags=tags, run_name=f"{above.run_name} {key[-8:]}")
+        client.set_terminated(made.info.run_id)
+        return str(made.info.run_id)
 
 
 def finish_run(

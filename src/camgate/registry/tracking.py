@@ -27,9 +27,10 @@ from camgate.models.evaluation import Evaluation
 from camgate.registry import names
 from camgate.registry.connection import connected
 from camgate.registry.pictures import gallery_pictures
-from camgate.registry.runs import finish_run, open_run
+from camgate.registry.runs import finish_run, open_run, run_below
 
 __all__ = [
+    "audit_run",
     "finish_run",
     "log_audit",
     "log_data",
@@ -133,6 +134,22 @@ def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | N
         client.log_artifacts(run_id, str(folder), "evaluation")
 
 
+def audit_run(run_id: str, result: AuditResult, *, tracking_uri: str | None = None) -> str:
+    """The run that holds this audit, or will: `run_id`, unless that holds another audit already.
+
+    A run has one value of each parameter and so one audit. A pipeline that audits two models (the candidate
+    and today's champion) has the second audit in a run of its own below `run_id`.
+
+    Raises:
+        RegistryError: MLflow fails.
+    """
+    mark = _mark(result)
+    with connected(tracking_uri, doing=f"read run {run_id}") as client:
+        if client.get_run(run_id).data.tags.get(_AUDIT_MARK, mark) == mark:
+            return run_id
+    return run_below(run_id, key=f"{run_id}:{mark[:16]}", tracking_uri=tracking_uri)
+
+
 def log_audit(
     run_id: str,
     result: AuditResult,
@@ -141,13 +158,13 @@ def log_audit(
     folder: str | Path | None = None,
     pictures: int = 24,
     tracking_uri: str | None = None,
-) -> None:
+) -> str:
     """Log an audit: settings as parameters `audit.*`, metrics `audit/*`, the folder, pictures, tags.
 
     A second call with the same audit adds the verdict and the files of `folder`, and repeats nothing.
 
     Args:
-        run_id: where to; holds one audit.
+        run_id: where to, see `audit_run`.
         result: the audit.
         verdict: tags the run; ``audit/verdict.json`` where no `folder` has it.
         folder: where the audit was saved already, with report and verdict beside it; all of it goes to
@@ -155,9 +172,13 @@ def log_audit(
         pictures: at most so many in the run's image view, worst and sample in equal parts (keys
             ``audit/worst`` and ``audit/sample``, step = rank).
         tracking_uri: None takes MLflow's own.
+
+    Returns:
+        Id of the run that holds the audit.
     """
+    run_id = audit_run(run_id, result, tracking_uri=tracking_uri)
+    mark = _mark(result)
     with connected(tracking_uri, doing=f"log the audit to run {run_id}") as client, _scratch() as scratch:
-        mark = hashlib.sha256(json.dumps(result.meta(), default=str).encode()).hexdigest()
         known = client.get_run(run_id).data.tags.get(_AUDIT_MARK) == mark
         source = scratch / "audit"
         if folder is not None:
@@ -175,6 +196,7 @@ def log_audit(
                 client.log_image(run_id, picture, key=f"audit/{kind}", step=rank, synchronous=True)
         tags = {} if verdict is None else _verdict_tags(verdict)
         _tags(client, run_id, tags | {_AUDIT_MARK: mark})
+    return run_id
 
 
 def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
@@ -186,6 +208,10 @@ def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: 
         values = {check.name: check.value for check in verdict.checks}
         client.log_batch(run_id, metrics=_metrics(values, "gate/"))
         _tags(client, run_id, _verdict_tags(verdict))
+
+
+def _mark(result: AuditResult) -> str:
+    return hashlib.sha256(json.dumps(result.meta(), default=str).encode()).hexdigest()
 
 
 def _write_verdict(folder: Path, verdict: Verdict) -> None:
