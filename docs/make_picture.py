@@ -19,14 +19,13 @@ CAPTION = 26
 
 
 def typical(result: AuditResult) -> list[GalleryItem]:
-    """Items of the random sample with an object, one per class and in its order: not the worst ones."""
-    scores = result.scores.set_index(result.scores["image_id"].astype(str))
-    seen: dict[str, GalleryItem] = {}
-    for item in result.gallery:
-        row = scores.loc[item.image_id]
-        if item.kind == "sample" and row["status"] == "ok":
-            seen.setdefault(str(row["label"]), item)
-    return list(seen.values())[:ROWS]
+    """One item of the random sample per class with objects: that nearest to the class's median score."""
+    found = result.scores[result.scores["status"] == "ok"].astype({"image_id": str})
+    items = {item.image_id: item for item in result.gallery if item.kind == "sample"}
+    median = found.groupby("label")["invalid_activation"].transform("median")
+    found = found.assign(away=(found["invalid_activation"] - median).abs())
+    nearest = found[found["image_id"].isin(list(items))].sort_values("away").drop_duplicates("label")
+    return [items[image_id] for image_id in nearest.sort_values("label")["image_id"]][:ROWS]
 
 
 def column(result: AuditResult, title: str) -> np.ndarray:

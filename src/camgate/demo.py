@@ -269,4 +269,4 @@ def _show(say: Any, root: Path, rows: list[dict[str, Any]], seconds: float) -> N
 def _interval(row: dict[str, Any], value: str, name: str) -> str:
     if row[value] is None:
         return "not measured"
-    return f"{row[value]:.2f} [{row[f'{name}_ci_low']:.2f}, {row[f'{name}_ci_high']:.2f}]"
+    return f"{row[value]:z.2f} [{row[f'{name}_ci_low']:z.2f}, {row[f'{name}_ci_high']:z.2f}]"
