@@ -260,8 +260,8 @@ def _show(say: Any, root: Path, rows: list[dict[str, Any]], seconds: float) -> N
     say.print("Where to look next", style="bold")
     for row in rows:
         say.print(f"  report of {row['model'][:1]}: {escape(row['report'])}")
-    default = root == (Path.cwd() / "demo").resolve()
-    command = "make ui" if default else f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
+    checkout = root == Path("demo").resolve() and Path("src/camgate").is_dir()
+    command = "make ui" if checkout else f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
     say.print(f"  MLflow:      {escape(command)}")
     say.print(f"  took {seconds:.0f} s; everything lies in {escape(str(root))}")
 
