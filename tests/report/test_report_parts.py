@@ -259,29 +259,44 @@ document.body.dataset.order = [...document.querySelectorAll(".cards")].map(
 </script>"""
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
-def test_the_gallery_filters_and_sorts_in_a_browser(tmp_path: Path) -> None:
-    result = with_pictures(make_audit(accuracy=0.5, spread=0.2, activation=0.5), count=8, side=32)
-    page = render_report(result, judge(result))
+def driven(page: str, script: str, folder: Path, *flags: str) -> str:
+    """The page as a browser has it after `script`."""
     # The page's own content policy would, rightly, refuse the script that drives it.
     head, tail = page.split("<meta http-equiv", 1)
-    page = head + tail.split(">", 1)[1].replace("</body>", DRIVE + "</body>")
-    (tmp_path / "report.html").write_text(page, encoding="utf-8")
-    flags = (
+    page = head + tail.split(">", 1)[1].replace("</body>", script + "</body>")
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    always = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
         "--disable-component-update --disable-sync --dump-dom"
     )
+    profile = f"--user-data-dir={folder / 'p'}"
     run = subprocess.run(
-        [
-            "chromium",
-            *flags.split(),
-            f"--user-data-dir={tmp_path / 'p'}",
-            (tmp_path / "report.html").as_uri(),
-        ],
+        ["chromium", *always.split(), profile, *flags, (folder / "report.html").as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
     )
+    return run.stdout
+
+
+WIDTHS = """<script>
+const all = document.documentElement;
+document.body.dataset.fits = all.scrollWidth <= window.innerWidth && window.innerWidth < 600;
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_no_table_makes_the_page_wider_than_a_narrow_window(tmp_path: Path) -> None:
+    result = make_audit(accuracy=0.9, spread=0.2, activation=0.5)
+    page = render_report(result, judge(result))
+    assert 'data-fits="true"' in driven(page, WIDTHS, tmp_path, "--window-size=500,900")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_the_gallery_filters_and_sorts_in_a_browser(tmp_path: Path) -> None:
+    result = with_pictures(make_audit(accuracy=0.5, spread=0.2, activation=0.5), count=8, side=32)
+    page = render_report(result, judge(result))
+    shown = driven(page, DRIVE, tmp_path)
     wanted, total = [], 0
     for cards in sections.gallery(result).values():
         wrong = [card for card in cards if not card.correct]
@@ -289,5 +304,5 @@ def test_the_gallery_filters_and_sorts_in_a_browser(tmp_path: Path) -> None:
         wanted.append(",".join(card.anchor for card in wrong))
         total += len(wrong)
     assert 0 < total < 16
-    assert f'data-order="{";".join(wanted)}"' in run.stdout
-    assert f"{total} of 16 shown" in run.stdout
+    assert f'data-order="{";".join(wanted)}"' in shown
+    assert f"{total} of 16 shown" in shown
