@@ -243,6 +243,20 @@ def test_the_verdict_is_added_to_an_audit_that_is_there(
     assert shown(client, run_id) == before
 
 
+def test_files_of_an_audit_that_the_run_does_not_hold_bring_the_audit_along(
+    store: str, run_id: str, result: AuditResult, make_verdict: Callable[..., Verdict], tmp_path: Path
+) -> None:
+    report = tmp_path / "files" / "report.html"
+    report.parent.mkdir()
+    report.write_text("<p>report")
+    verdict = make_verdict("FAIL", result.model_digest)
+    log_audit(run_id, result, verdict, folder=report.parent, pictures=0, tracking_uri=store)
+    client = MlflowClient(store)
+    assert read(client, run_id, "audit/report.html", tmp_path) == b"<p>report"
+    loaded = AuditResult.load(client.download_artifacts(run_id, "audit", str(tmp_path)))
+    pd.testing.assert_frame_equal(loaded.scores, result.scores, check_dtype=False)
+
+
 def test_another_audit_goes_to_a_run_of_its_own_below(store: str, run_id: str, result: AuditResult) -> None:
     assert log_audit(run_id, result, pictures=0, tracking_uri=store) == run_id
     other = dataclasses.replace(result, settings=result.settings.model_copy(update={"seed": 9}))

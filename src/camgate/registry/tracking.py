@@ -167,8 +167,8 @@ def log_audit(
         run_id: where to, see `audit_run`.
         result: the audit.
         verdict: tags the run; ``audit/verdict.json`` where no `folder` has it.
-        folder: where the audit was saved already, with report and verdict beside it; all of it goes to
-            ``audit/``. None saves the audit for the purpose.
+        folder: files that join the audit in ``audit/`` (report, verdict), or all of it where it was saved
+            already. An audit that is neither there nor in the run is saved for the purpose.
         pictures: at most so many in the run's image view, worst and sample in equal parts (keys
             ``audit/worst`` and ``audit/sample``, step = rank).
         tracking_uri: None takes MLflow's own.
@@ -181,15 +181,14 @@ def log_audit(
     with connected(tracking_uri, doing=f"log the audit to run {run_id}") as client, _scratch() as scratch:
         known = client.get_run(run_id).data.tags.get(_AUDIT_MARK) == mark
         source = scratch / "audit"
-        if folder is not None:
-            client.log_artifacts(run_id, str(folder), "audit")
-        else:
-            source.mkdir()
-            if not known:
-                result.write_into(source)
-            if verdict is not None:
-                _write_verdict(source, verdict)
-            client.log_artifacts(run_id, str(source), "audit")
+        source.mkdir()
+        if not known and (folder is None or not (Path(folder) / "audit.json").is_file()):
+            result.write_into(source)
+        if verdict is not None and folder is None:
+            _write_verdict(source, verdict)
+        for each in (source, folder):
+            if each is not None:
+                client.log_artifacts(run_id, str(each), "audit")
         if not known:
             _audit_numbers(client, run_id, result)
             for kind, rank, picture in gallery_pictures(result, pictures):
