@@ -12,9 +12,9 @@ from uuid import uuid4
 import pandas as pd
 
 from camgate.data.manifest import data_digest
-from camgate.data.regions import Zone, apply_zone
 from camgate.data.sources import load_data as read_data
 from camgate.data.sources import load_folder
+from camgate.data.zones import Zone, apply_zone
 from camgate.materializers.sources import pin
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import pandas as pd
 from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
-from camgate.data.regions import Zone
+from camgate.data.zones import Zone
 from camgate.materializers.sources import pin
 from camgate.steps._fingerprint import data_fingerprint, read_manifest
 

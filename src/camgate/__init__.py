@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from camgate.audit.runner import audit
     from camgate.data.manifest import validate_manifest
     from camgate.data.preprocessing import Preprocessing
-    from camgate.data.regions import Zone, apply_zone
     from camgate.data.sources import load_folder, load_manifest
+    from camgate.data.zones import Zone, apply_zone
     from camgate.gate.judge import judge
     from camgate.gate.policy import Policy
     from camgate.gate.verdict import Verdict
@@ -26,8 +26,8 @@ _DOORS = {
     "Policy": "camgate.gate.policy",
     "Preprocessing": "camgate.data.preprocessing",
     "Verdict": "camgate.gate.verdict",
-    "Zone": "camgate.data.regions",
-    "apply_zone": "camgate.data.regions",
+    "Zone": "camgate.data.zones",
+    "apply_zone": "camgate.data.zones",
     "judge": "camgate.gate.judge",
     "load_folder": "camgate.data.sources",
     "load_manifest": "camgate.data.sources",

@@ -60,6 +60,54 @@ def test_invalid_activation_equals_the_oracle(case: tuple[np.ndarray, np.ndarray
     assert scored.invalid_activation[0] == pytest.approx(slow_activation(heat, region, tolerance), abs=1e-9)
 
 
+def slow_activation_with_void(
+    heat: np.ndarray, region: np.ndarray, void: np.ndarray, tolerance: int
+) -> tuple[float, float]:
+    """The same where void pixels count on neither side; also what a uniform map scores."""
+    valid, kept = slow_grid(region, heat.shape), 1 - slow_grid(void, heat.shape)
+    invalid = np.zeros(heat.shape)
+    for y, x in np.ndindex(*heat.shape):
+        near = valid[max(0, y - tolerance) : y + tolerance + 1, max(0, x - tolerance) : x + tolerance + 1]
+        if tolerance == 0:
+            invalid[y, x] = kept[y, x] - valid[y, x]
+        elif not (near > 0).any():
+            invalid[y, x] = kept[y, x]
+    return (heat * invalid).sum() / (heat * kept).sum(), invalid.sum() / kept.sum()
+
+
+@given(cases(), st.integers(0, 2), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=60)
+def test_void_pixels_belong_to_neither_side(
+    case: tuple[np.ndarray, np.ndarray], tolerance: int, seed: int
+) -> None:
+    heat, region = case
+    rng = np.random.default_rng(seed)
+    void = np.zeros_like(region)
+    y, x = rng.integers(0, region.shape[0]), rng.integers(0, region.shape[1])
+    void[y : y + rng.integers(1, 25), x : x + rng.integers(1, 25)] = True
+    void &= ~region
+    scored = score_maps(heat[None], region[None], void[None], tolerance=tolerance)
+    if not (heat * (1 - slow_grid(void, heat.shape))).any():
+        assert scored.dead[0]
+        return
+    activation, area = slow_activation_with_void(heat, region, void, tolerance)
+    assert scored.invalid_activation[0] == pytest.approx(activation, abs=1e-9)
+    assert scored.invalid_area[0] == pytest.approx(area, abs=1e-9)
+
+
+def test_heat_and_peak_on_void_pixels_count_for_nothing() -> None:
+    heat = np.zeros((1, 4, 4))
+    heat[0, 0, 0], heat[0, 3, 3] = 100.0, 1.0
+    region, void = np.zeros((2, 1, 8, 8), dtype=bool)
+    region[0, 6:, 6:], void[0, :2, :2] = True, True
+    plain, scored = score_maps(heat, region), score_maps(heat, region, void)
+    assert (plain.peak_invalid[0], scored.peak_invalid[0]) == (1.0, 0.0)
+    assert plain.invalid_activation[0] == pytest.approx(100 / 101)
+    assert scored.invalid_activation[0] == 0.0
+    heat[0, 3, 3] = 0
+    assert score_maps(heat, region, void).dead[0]
+
+
 @given(cases(), st.sampled_from(["flip", "flop", "transpose"]), st.integers(0, 1))
 @settings(deadline=None, max_examples=60)
 def test_turning_image_and_region_together_changes_no_score(

@@ -16,8 +16,8 @@ from camgate.data.dataset import Batch, ImageDataset, collate, make_loader
 from camgate.data.images import read_image, read_mask
 from camgate.data.manifest import audited_rows, manifest_classes, validate_manifest
 from camgate.data.preprocessing import Preprocessing
-from camgate.data.regions import Zone, apply_zone
 from camgate.data.sources import load_data
+from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError
 
 Rows = Callable[..., pd.DataFrame]

@@ -14,7 +14,7 @@ from data_pictures import save_picture, save_region
 
 from camgate.data.images import UnreadableImage
 from camgate.data.manifest import data_digest, validate_manifest
-from camgate.data.regions import Zone, apply_zone
+from camgate.data.zones import Zone, apply_zone
 
 Rows = Callable[..., pd.DataFrame]
 

@@ -14,7 +14,7 @@ from data_pictures import SIZE, save_picture, save_region
 from PIL import Image
 
 from camgate.data.manifest import manifest_classes, validate_manifest
-from camgate.data.regions import Zone, apply_zone
+from camgate.data.zones import Zone, apply_zone
 from camgate.errors import ManifestError
 
 Rows = Callable[..., pd.DataFrame]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from camgate.data.images import UnreadableImage
-from camgate.data.regions import Zone, apply_zone, region_for, zones_from_json
+from camgate.data.regions import RegionRule, apply_region_rule, pixels_for, region_for
+from camgate.data.rle import region_cell
+from camgate.data.zones import Zone, apply_zone, zones_from_json
 from camgate.errors import InputError
 
 LEFT = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)]
@@ -164,3 +167,113 @@ def test_apply_zone_leaves_its_input_alone() -> None:
 def test_text_that_is_no_zone(text: str) -> None:
     with pytest.raises(InputError, match="not"):
         zones_from_json(text)
+
+
+def blob() -> np.ndarray:
+    """A square of 20 x 20 pixels and, far from it, a line one pixel wide."""
+    region = np.zeros((60, 80), dtype=bool)
+    region[10:30, 10:30] = True
+    region[50, 40:70] = True
+    return region
+
+
+def ruled(region: np.ndarray, zone: Zone | None = None, **rule: Any) -> np.ndarray:
+    manifest = apply_region_rule(
+        pd.DataFrame({"image": ["a.png"], "region": [region_cell(region)]}), RegionRule(**rule)
+    )
+    if zone is not None:
+        manifest = apply_zone(manifest, zone)
+    found = region_for(manifest.iloc[0].to_dict(), region.shape)
+    assert found is not None
+    return found
+
+
+def test_grow_takes_every_pixel_within_the_distance() -> None:
+    region = blob()
+    own = np.argwhere(region)
+    grown = ruled(region, grow=0.05)  # 3 of the 60 pixels of the shorter side
+    for y, x in np.ndindex(*region.shape):
+        assert grown[y, x] == (np.hypot(*(own - (y, x)).T).min() <= 3.0)
+
+
+def test_shrink_takes_the_border_and_leaves_what_is_thin() -> None:
+    shrunk = ruled(blob(), shrink=0.05)
+    assert shrunk[13:27, 13:27].all()
+    assert shrunk[:40].sum() == 14 * 14
+    np.testing.assert_array_equal(shrunk[40:], blob()[40:])  # the line is thinner than the width: it stays
+    assert not (shrunk & ~blob()).any()
+
+
+def test_shrink_does_not_cut_at_the_border_of_the_image() -> None:
+    region = np.zeros((60, 80), dtype=bool)
+    region[20:, 20:50] = True
+    assert ruled(region, shrink=0.05)[23:, 23:47].all()
+
+
+def test_shrink_then_grow_and_nothing_from_nothing() -> None:
+    assert ruled(blob(), shrink=0.05, grow=0.05)[12:28, 12:28].all()
+    empty = np.zeros((60, 80), dtype=bool)
+    assert not ruled(empty, shrink=0.1, grow=0.1).any()
+    np.testing.assert_array_equal(ruled(blob()), blob())
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        ("both", lambda mask, zone: mask & zone),
+        ("either", lambda mask, zone: mask | zone),
+        ("mask", lambda mask, zone: mask),
+        ("zone", lambda mask, zone: zone),
+    ],
+)
+def test_mask_and_zone_are_combined(combine: str, expected: Any) -> None:
+    region = np.zeros(SIZE, dtype=bool)
+    region[2:9, 4:12] = True
+    found = ruled(region, Zone(polygon=LEFT), combine=combine)
+    np.testing.assert_array_equal(found, expected(region, half()))
+    row = {"region": region_cell(region), "zone": json.dumps({"polygon": TOP, "valid": False})}
+    without = region_for({**row, "region_rule": json.dumps({"combine": combine})}, SIZE)
+    assert without is not None
+    assert not without[:3].any()
+
+
+def test_rule_alone_leaves_a_zone_without_mask() -> None:
+    rule = json.dumps({"grow": 0.2, "combine": "mask"})
+    row = {"region": None, "zone": json.dumps({"polygon": LEFT}), "region_rule": rule}
+    found = region_for(row, SIZE)
+    assert found is not None
+    np.testing.assert_array_equal(found, half())
+
+
+@pytest.mark.parametrize(
+    "text", ['{"grow": -1}', '{"grow": "a lot"}', '{"swell": 1}', "3", "{", '{"combine": "xor"}']
+)
+def test_no_rule(text: str) -> None:
+    with pytest.raises(InputError, match="not a region rule"):
+        region_for({"region_rule": text}, SIZE)
+
+
+def test_rule_in_words() -> None:
+    assert RegionRule(shrink=0.01, grow=0.025, combine="either").in_words() == (
+        "masks are shrunk by 1 % of the shorter side and then grown by 2.5 % of the shorter side; "
+        "mask and zone are joined"
+    )
+
+
+def test_void_pixels_are_never_valid() -> None:
+    void = np.zeros(SIZE, dtype=bool)
+    void[:4] = True
+    pixels = pixels_for({"region": region_cell(half(), void)}, SIZE)
+    assert pixels.valid is not None
+    assert pixels.void is not None
+    np.testing.assert_array_equal(pixels.valid, half() & ~void)
+    np.testing.assert_array_equal(pixels.void, void)
+    grown = pixels_for({"region": region_cell(half(), void), "region_rule": '{"grow": 0.5}'}, SIZE)
+    assert grown.valid is not None
+    assert grown.void is not None
+    assert not (grown.valid & grown.void).any()
+
+
+def test_an_encoded_region_has_its_images_size() -> None:
+    with pytest.raises(UnreadableImage, match=r"16x12.*20x20"):
+        region_for({"region": region_cell(half())}, (20, 20))

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from data_pictures import save_picture, save_region
 
-from camgate.data.regions import Zone, zones_from_json
 from camgate.data.sources import load_data, load_folder, load_manifest
+from camgate.data.zones import Zone, zones_from_json
 from camgate.errors import InputError, ManifestError
 
 Rows = Callable[..., pd.DataFrame]

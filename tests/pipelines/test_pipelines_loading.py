@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from camgate.data.regions import Zone
+from camgate.data.zones import Zone
 from camgate.steps import load_data
 from camgate.steps._fingerprint import data_fingerprint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,29 +19,44 @@ from camgate.models.classifier import Classifier
 CHUNK = 64
 
 
+class View(NamedTuple):
+    """One image as the model sees it before normalisation.
+
+    Attributes:
+        image: uint8 `(H, W, C)`.
+        region: bool `(H, W)`, the valid pixels.
+        objects: bool `(H, W)`, valid and void pixels: void ones may belong to an object.
+    """
+
+    image: np.ndarray
+    region: np.ndarray
+    objects: np.ndarray
+
+
 class Images:
-    """Row number -> image uint8 `(H, W, 3)` and valid region bool `(H, W)`, with a bounded cache."""
+    """Row number -> `View`, with a bounded cache."""
 
     def __init__(self, dataset: ImageDataset, *, most_bytes: int = 512 * 2**20) -> None:
         self._dataset = dataset
         self._most_bytes = most_bytes
         self._held = 0
-        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._cache: OrderedDict[int, View] = OrderedDict()
 
-    def __call__(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image and its region, as the model sees them before normalisation."""
+    def __call__(self, row: int) -> View:
+        """The image of that row of the dataset."""
         if row in self._cache:
             self._cache.move_to_end(row)
             return self._cache[row]
         sample = self._dataset[row]
         image = np.ascontiguousarray(np.asarray(sample.image).transpose(1, 2, 0))
-        pair = image, np.asarray(sample.region).astype(bool)
-        self._cache[row] = pair
+        region = np.asarray(sample.region).astype(bool)
+        objects = region if sample.void is None else region | np.asarray(sample.void)
+        view = self._cache[row] = View(image, region, objects)
         self._held += image.nbytes
         while self._held > self._most_bytes and len(self._cache) > 1:
-            _, (dropped, _) = self._cache.popitem(last=False)
-            self._held -= dropped.nbytes
-        return pair
+            _, dropped = self._cache.popitem(last=False)
+            self._held -= dropped.image.nbytes
+        return view
 
 
 def run_interventions(
@@ -88,7 +104,7 @@ def run_interventions(
     medians = {}
     cameras = rows["camera"].astype(str).to_numpy() if "camera" in rows else np.full(len(rows), "")
     if settings.fill == "median":
-        medians = camera_medians(lambda row: images(row)[0], np.where(usable, cameras, "\x00"))
+        medians = camera_medians(lambda row: images(row).image, np.where(usable, cameras, "\x00"))
         if "camera" not in rows:
             notes = (
                 *notes,
@@ -125,14 +141,14 @@ def run_interventions(
 
     report("interventions", 0, total)
     for row in tested:
-        pending.append((row, "original", 0, None, images(row)[0]))
+        pending.append((row, "original", 0, None, images(row).image))
         if len(pending) >= CHUNK:
             flush()
     bare = np.isin(labels, region_free)
 
     def load(row: int) -> tuple[np.ndarray, np.ndarray]:
-        image, region = images(row)
-        return image, np.zeros_like(region) if bare[row] else region  # a speck is no object
+        view = images(row)
+        return view.image, np.zeros_like(view.region) if bare[row] else view.objects  # a speck is no object
 
     composites = make_composites(
         sorted(pairings, key=lambda pairing: (pairing.recipient, pairing.draw)),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from camgate.audit.result import AuditSettings
-from camgate.audit.scores import region_on_grid, score_maps, status_of
+from camgate.audit.scores import RegionGrid, regions_on_grid, score_maps, status_of
 from camgate.data.dataset import Batch
 from camgate.heatmaps.explainers import Explainer
 from camgate.models.classifier import Classifier
@@ -22,12 +22,12 @@ class Pass:
     Attributes:
         table: the model's and the map's columns of `SCORE_COLUMNS`.
         maps: float32 `(n, h, w)`, raw maps; zero where unreadable.
-        grids: float32 `(n, h, w)`, valid share of each cell, not grown.
+        regions: the valid regions on the map's grid, all False where unreadable.
     """
 
     table: pd.DataFrame
     maps: np.ndarray
-    grids: np.ndarray
+    regions: RegionGrid
 
 
 def heatmap_pass(
@@ -46,29 +46,31 @@ def heatmap_pass(
         progress: called with the number of images done.
     """
     maps: list[np.ndarray] = []
-    grids: list[np.ndarray] = []
+    regions: list[RegionGrid] = []
     tables: list[pd.DataFrame] = []
     done = 0
     progress(0)
     with Explainer(model, layer=settings.target_layer, method=settings.method) as explainer:
         for batch in batches:
-            table, batch_maps, batch_grids = _score_batch(model, explainer, batch, settings)
+            table, batch_maps, batch_regions = _score_batch(model, explainer, batch, settings)
             tables.append(table)
             maps.append(batch_maps)
-            grids.append(batch_grids)
+            regions.append(batch_regions)
             done += len(table)
             progress(done)
-    return Pass(pd.concat(tables, ignore_index=True), np.concatenate(maps), np.concatenate(grids))
+    return Pass(
+        pd.concat(tables, ignore_index=True),
+        np.concatenate(maps),
+        RegionGrid.join(regions),
+    )
 
 
 def _score_batch(
     model: Classifier, explainer: Explainer, batch: Batch, settings: AuditSettings
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+) -> tuple[pd.DataFrame, np.ndarray, RegionGrid]:
     readable = np.array([fault is None for fault in batch.faults])
     count = len(readable)
-    regions = np.asarray(batch.regions)[readable]
     maps = np.zeros((count, *settings.map_size), dtype=np.float32)
-    grids = np.zeros_like(maps)
     predicted = np.full(count, None, dtype=object)
     target = predicted.copy()
     confidence = np.full(count, np.nan)
@@ -79,15 +81,15 @@ def _score_batch(
         maps[readable] = label_maps[readable] = np.asarray(heat.maps)
         if (heat.targets != labels).any():
             label_maps[readable] = np.asarray(explainer.maps_for(labels))
-        grids[readable] = region_on_grid(regions, settings.map_size)
         names = np.array(model.classes, dtype=object)
         probabilities = np.asarray(heat.logits.softmax(dim=1))
         predicted[readable] = names[probabilities.argmax(axis=1)]
         confidence[readable] = probabilities.max(axis=1)
         target[readable] = names[np.asarray(heat.targets)]
-    everywhere = np.asarray(batch.regions)
-    scored = score_maps(maps, everywhere, tolerance=settings.tolerance)
-    scored_label = score_maps(label_maps, everywhere, tolerance=settings.tolerance)
+    regions = np.asarray(batch.regions)
+    voids = None if batch.voids is None else np.asarray(batch.voids)
+    scored = score_maps(maps, regions, voids, tolerance=settings.tolerance)
+    scored_label = score_maps(label_maps, regions, voids, tolerance=settings.tolerance)
     status = np.array(
         [
             status_of(readable=bool(r), has_region=bool(h), below_resolution=bool(b), dead=bool(d))
@@ -114,4 +116,4 @@ def _score_batch(
             "status": status,
         }
     )
-    return table, maps, grids
+    return table, maps, regions_on_grid(regions, voids, settings.map_size)

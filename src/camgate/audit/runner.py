@@ -14,7 +14,7 @@ import pandas as pd
 from camgate.audit.causal import Images, run_interventions
 from camgate.audit.onepass import heatmap_pass
 from camgate.audit.result import AuditResult, AuditSettings, GalleryItem
-from camgate.audit.scores import centre_map, grow
+from camgate.audit.scores import RegionGrid, centre_map
 from camgate.data.dataset import ImageDataset, make_loader
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
 from camgate.errors import InputError
@@ -152,7 +152,7 @@ def audit(
         data_digest=digests[1],
         scores=scores,
         interventions=table,
-        baselines=_baselines(scores, found.maps, found.grids, settings),
+        baselines=_baselines(scores, found.maps, found.regions, settings),
         gallery=_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
         region_free=region_free,
         warnings=tuple(warnings),
@@ -221,15 +221,13 @@ def _region_free(scores: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _baselines(
-    scores: pd.DataFrame, maps: np.ndarray, grids: np.ndarray, settings: AuditSettings
+    scores: pd.DataFrame, maps: np.ndarray, regions: RegionGrid, settings: AuditSettings
 ) -> dict[str, float]:
     """Mean invalid activation of a uniform map, a centre map, and each map on another image's region."""
     scored = np.flatnonzero(scores["status"].eq("ok"))
     if not len(scored):
         return {"uniform": float("nan"), "centre": float("nan"), "shuffled": float("nan")}
-    invalid = 1.0 - grow(grids[scored].astype(np.float64), settings.tolerance)
-    centre = centre_map(settings.map_size)
-    share = maps[scored] / maps[scored].sum(axis=(1, 2), keepdims=True)
+    cells, tolerance = regions.take(scored), settings.tolerance
     rng = np.random.default_rng(settings.seed)
     partner = np.arange(len(scored))
     labels = scores["label"].to_numpy()[scored]
@@ -237,10 +235,11 @@ def _baselines(
         members = rng.permutation(np.flatnonzero(labels == label))
         partner[members] = np.roll(members, 1)
     others = partner != np.arange(len(scored))
-    shuffled = (share * invalid[partner]).sum(axis=(1, 2))[others]
+    shuffled = cells.take(partner[others]).invalid_share(maps[scored][others], tolerance)
+    shuffled = shuffled[np.isfinite(shuffled)]
     return {
-        "uniform": float(invalid.mean()),
-        "centre": float((invalid * centre).sum(axis=(1, 2)).mean() / centre.sum()),
+        "uniform": float(cells.invalid_share(np.ones(settings.map_size), tolerance).mean()),
+        "centre": float(cells.invalid_share(centre_map(settings.map_size), tolerance).mean()),
         "shuffled": float(shuffled.mean()) if len(shuffled) else float("nan"),
     }
 
@@ -267,15 +266,15 @@ def _gallery(
     )
     for kind, rows in kinds:
         for rank, row in enumerate(rows):
-            image, region = images(int(row))
+            view = images(int(row))
             items.append(
                 GalleryItem(
                     image_id=str(scores.at[row, "image_id"]),
                     kind=kind,
                     rank=rank,
-                    image=image,
+                    image=view.image,
                     heatmap=maps[int(row)],
-                    region=region,
+                    region=view.region,
                 )
             )
     return tuple(items)

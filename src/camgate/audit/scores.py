@@ -9,6 +9,7 @@ References: relevance mass accuracy, Arras et al. 2022 (arXiv 2003.07258); point
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class MapScores:
         invalid_area_raw: the same without growing the region.
         invalid_lift: `invalid_activation / invalid_area`; NaN at area 0.
         peak_invalid: 1 when the maximum lies on an invalid cell, ties averaged; NaN for a dead map.
-        dead: bool, the map is all zero or holds a NaN.
+        dead: bool, the map is all zero where it counts, or holds a NaN.
         below_resolution: bool, the region covers less than one cell of the map.
         has_region: bool, the region is not empty.
     """
@@ -85,12 +86,74 @@ def grow(valid: np.ndarray, tolerance: int) -> np.ndarray:
     return np.asarray(reached, dtype=np.float64)
 
 
-def score_maps(maps: np.ndarray, regions: np.ndarray, *, tolerance: int = 1) -> MapScores:
+@dataclass(frozen=True)
+class RegionGrid:
+    """Valid regions on the grid of a map, each array float64 `(B, h, w)`, 0..1.
+
+    Attributes:
+        counted: share of each cell that is not void; void pixels belong to neither side.
+        valid: valid share of what counts in each cell, not grown.
+    """
+
+    valid: np.ndarray
+    counted: np.ndarray
+
+    def invalid(self, tolerance: int) -> np.ndarray:
+        """Share of each cell that is invalid after growing the region, float64 `(B, h, w)`."""
+        return np.asarray(self.counted * (1.0 - grow(self.valid, tolerance)))
+
+    def invalid_share(self, maps: np.ndarray, tolerance: int) -> np.ndarray:
+        """Share of the maps' mass on invalid pixels, among the mass that counts.
+
+        Args:
+            maps: float `(B, h, w)` or `(h, w)` for all, >= 0.
+            tolerance: cells by which the region is grown.
+
+        Returns:
+            float64 `(B,)`, 0..1; NaN where no mass counts.
+        """
+        invalid = (maps * self.invalid(tolerance)).sum(axis=(1, 2))
+        mass = (maps * self.counted).sum(axis=(1, 2))
+        return np.asarray(np.divide(invalid, mass, out=np.full(len(mass), np.nan), where=mass > 0))
+
+    def take(self, rows: np.ndarray) -> RegionGrid:
+        """The grids of some images."""
+        return RegionGrid(self.valid[rows], self.counted[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[RegionGrid]) -> RegionGrid:
+        """Batches one behind the other."""
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("valid", "counted"))
+        )
+
+
+def regions_on_grid(regions: np.ndarray, voids: np.ndarray | None, grid: tuple[int, int]) -> RegionGrid:
+    """Average valid and void pixels down to the map's grid.
+
+    Args:
+        regions: bool `(B, H, W)`, True = valid pixel.
+        voids: bool `(B, H, W)`, True = belongs to neither side; None: no such pixel.
+        grid: height and width of the map in cells.
+    """
+    valid = region_on_grid(regions, grid)
+    if voids is None:
+        return RegionGrid(valid, np.ones_like(valid))
+    counted = 1.0 - region_on_grid(voids & ~regions, grid)
+    counted = np.where(counted > 1e-9, counted, 0.0)
+    share = np.divide(valid, counted, out=np.zeros_like(valid), where=counted > 0)
+    return RegionGrid(np.clip(share, 0.0, 1.0), counted)
+
+
+def score_maps(
+    maps: np.ndarray, regions: np.ndarray, voids: np.ndarray | None = None, *, tolerance: int = 1
+) -> MapScores:
     """Score raw maps against valid regions.
 
     Args:
         maps: float `(B, h, w)`, ReLU'd (negative values are refused).
         regions: bool `(B, H, W)`, True = valid pixel, aligned with the model's input.
+        voids: bool `(B, H, W)`, True = belongs to neither side: neither mass nor area there counts.
         tolerance: cells by which the region is grown, since a map cell sees beyond its border.
 
     Raises:
@@ -103,28 +166,30 @@ def score_maps(maps: np.ndarray, regions: np.ndarray, *, tolerance: int = 1) -> 
     maps = maps.astype(np.float64)
     if np.nanmin(maps, initial=0.0) < 0:
         raise ValueError("`maps` holds negative values; score the ReLU'd map.")
-    raw = region_on_grid(regions, (maps.shape[1], maps.shape[2]))
-    invalid = 1.0 - grow(raw, tolerance)
+    cells = regions_on_grid(regions, voids, (maps.shape[1], maps.shape[2]))
+    maps = np.where(cells.counted > 0, maps, 0.0)
     total = maps.sum(axis=(1, 2))
     dead = ~(np.isfinite(total) & (total > 0))
     safe = np.where(dead[:, None, None], 1.0, maps)
     # Scaled by the maximum first: the sum of denormal or huge values must not lose the share.
     safe = safe / safe.max(axis=(1, 2), keepdims=True)
-    activation = (safe * invalid).sum(axis=(1, 2)) / safe.sum(axis=(1, 2))
+    activation = cells.invalid_share(safe, tolerance)
     peak = safe >= 1.0
-    peak_invalid = (peak & (invalid >= 1.0)).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
-    area = invalid.mean(axis=(1, 2))
+    wholly = grow(cells.valid, tolerance) <= 0
+    peak_invalid = (peak & wholly).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
+    uniform = np.ones(maps.shape[1:])
+    area = cells.invalid_share(uniform, tolerance)
     activation = np.where(dead, np.nan, np.clip(activation, 0.0, 1.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         lift = np.where(area > 0, activation / area, np.nan)
     return MapScores(
         invalid_activation=activation,
         invalid_area=area,
-        invalid_area_raw=1.0 - raw.mean(axis=(1, 2)),
+        invalid_area_raw=cells.invalid_share(uniform, 0),
         invalid_lift=lift,
         peak_invalid=np.where(dead, np.nan, peak_invalid),
         dead=dead,
-        below_resolution=raw.sum(axis=(1, 2)) < 1.0,
+        below_resolution=(cells.valid * cells.counted).sum(axis=(1, 2)) < 1.0,
         has_region=np.asarray(regions.any(axis=(1, 2))),
     )
 

@@ -6,9 +6,12 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from camgate.data.crops import Crop
 from camgate.data.images import UnreadableImage, read_size
 from camgate.data.many_files import for_each_file
-from camgate.data.regions import zones_from_json
+from camgate.data.rle import cell_size, is_region_cell
+from camgate.data.zones import zones_from_json
+from camgate.errors import InputError
 
 Header = tuple[int, int] | str
 """Size `(height, width)`, or what is wrong with the file; `MISSING` when it is not there."""
@@ -17,14 +20,18 @@ MISSING = "no such file"
 
 
 def file_faults(
-    images: Sequence[str | None], regions: Sequence[str | None], zones: Sequence[str | None] | None = None
+    images: Sequence[str | None],
+    regions: Sequence[str | None],
+    zones: Sequence[str | None] | None = None,
+    crops: Sequence[Crop | None] | None = None,
 ) -> tuple[list[tuple[int, str, str]], list[str]]:
     """Look at every file's header.
 
     Args:
         images: absolute path of each row; None is skipped.
-        regions: mask of each row, or None.
+        regions: mask of each row (a file, or encoded), or None.
         zones: JSON of each row, or None.
+        crops: window of each row, or None.
 
     Returns:
         Faults as (position, column, text), and one line for each image that is there but has no
@@ -53,10 +60,16 @@ def file_faults(
                 (
                     position,
                     "region",
-                    f"{regions[position]} is {region[1]}x{region[0]} pixels (width x height), its upright "
-                    f"image {header[1]}x{header[0]}; they must be equal",
+                    f"{_name(regions[position])} is {region[1]}x{region[0]} pixels (width x height), its "
+                    f"upright image {header[1]}x{header[0]}; they must be equal",
                 )
             )
+        crop = None if crops is None else crops[position]
+        if crop is not None and isinstance(header, tuple):
+            try:
+                crop.check(header)
+            except ValueError as error:
+                faults.append((position, "crop", f"{image}: {error}"))
     if zones is not None:
         faults += _zone_faults(zones, image_headers)
     return faults, unreadable
@@ -66,11 +79,17 @@ def _header(path: str | None, *, mask: bool = False) -> Header | None:
     if path is None:
         return None
     try:
+        if mask and is_region_cell(path):
+            return cell_size(path)
         return read_size(path, mask=mask)
-    except UnreadableImage as error:
-        if not os.path.exists(path):
+    except InputError as error:
+        if isinstance(error, UnreadableImage) and not os.path.exists(path):
             return MISSING
         return str(error).removesuffix(".")
+
+
+def _name(region: str | None) -> str:
+    return "the encoded region" if is_region_cell(region) else str(region)
 
 
 def _hint(path: str) -> str:

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 
 from camgate.data.cells import as_text, is_blank
-from camgate.data.images import read_image
+from camgate.data.crops import read_crop
+from camgate.data.images import UnreadableImage, read_image
 from camgate.data.preprocessing import Preprocessing
-from camgate.data.regions import region_for
+from camgate.data.regions import pixels_for
 from camgate.errors import InputError
 
 Augment = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
@@ -32,6 +33,7 @@ class Sample(NamedTuple):
         has_region: False without a region, and for one without a single valid pixel.
         label: position in `classes`, -1 when the label is not among them.
         fault: why the image or its region could not be read; None when all is well.
+        void: `(h, w)` bool, pixels that belong to neither side; None when there are none.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
@@ -40,6 +42,7 @@ class Sample(NamedTuple):
     has_region: bool
     label: int
     fault: str | None
+    void: Tensor | None = None
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Batch:
         has_region: `(B,)` bool.
         labels: `(B,)` int64.
         faults: one entry a sample.
+        voids: `(B, h, w)` bool; None when no sample has void pixels.
     """
 
     index: Tensor
@@ -61,6 +65,7 @@ class Batch:
     has_region: Tensor
     labels: Tensor
     faults: tuple[str | None, ...]
+    voids: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.faults)
@@ -84,7 +89,8 @@ class ImageDataset(Dataset[Sample]):
         """Take what is needed from the manifest; no file is touched yet.
 
         Args:
-            manifest: validated rows; columns `image`, `label`, and where present `region`, `zone`.
+            manifest: validated rows; columns `image`, `label`, and where present `region`, `zone`,
+                `region_rule`, `crop`.
             preprocessing: the model's geometry.
             classes: in the model's order.
             augment: called with the uint8 image `(3, h, w)` and the region mask `(h, w)` after geometry;
@@ -101,7 +107,8 @@ class ImageDataset(Dataset[Sample]):
         self.augment = augment
         self._images = [str(path) for path in manifest["image"]]
         self._labels = [positions.get(as_text(label), -1) for label in manifest["label"]]
-        self._places = [_places(manifest, column) for column in ("region", "zone")]
+        self._crops = _cells(manifest, "crop")
+        self._places = {name: _cells(manifest, name) for name in ("region", "zone", "region_rule")}
 
     def __len__(self) -> int:
         return len(self._images)
@@ -109,7 +116,7 @@ class ImageDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         label = self._labels[index]
         try:
-            image, region, has_region = self._read(index)
+            image, region, void = self._read(index)
         except InputError as error:
             height, width = self.preprocessing.size
             blank = torch.zeros((3, height, width), dtype=torch.uint8)
@@ -118,16 +125,25 @@ class ImageDataset(Dataset[Sample]):
             )
         if self.augment is not None:
             image, region = self._augmented(image, region)
-            has_region = has_region and bool(region.any())
-        return Sample(index, image, region, has_region, label, None)
+            void = None  # nobody who augments asks for it
+        return Sample(index, image, region, bool(region.any()), label, None, void)
 
-    def _read(self, index: int) -> tuple[Tensor, Tensor, bool]:
+    def _read(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
         pixels = read_image(self._images[index])
         size = (pixels.shape[0], pixels.shape[1])
-        row = {"region": self._places[0][index], "zone": self._places[1][index]}
-        valid = region_for(row, size)
-        image, region = self.preprocessing.geometry(pixels, np.zeros(size, bool) if valid is None else valid)
-        return image, region, bool(region.any())
+        valid, void = pixels_for({name: cells[index] for name, cells in self._places.items()}, size)
+        valid = np.zeros(size, bool) if valid is None else valid
+        try:
+            crop = read_crop(self._crops[index])
+            if crop is not None:
+                pixels, valid = crop.of(pixels), crop.of(valid)
+                void = None if void is None else crop.of(void)
+        except ValueError as error:
+            raise UnreadableImage(f"{self._images[index]}: {error}.") from error
+        image, region = self.preprocessing.geometry(pixels, valid)
+        if void is None or not void.any():
+            return image, region, None
+        return image, region, self.preprocessing.geometry(pixels, void)[1] & ~region
 
     def _augmented(self, image: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
         assert self.augment is not None  # noqa: S101  # for the type checker
@@ -144,6 +160,7 @@ def collate(samples: list[Sample]) -> Batch:
         has_region=torch.tensor([sample.has_region for sample in samples], dtype=torch.bool),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         faults=tuple(sample.fault for sample in samples),
+        voids=_stacked_voids(samples),
     )
 
 
@@ -179,7 +196,15 @@ def make_loader(
     )
 
 
-def _places(manifest: pd.DataFrame, column: str) -> list[Any]:
+def _stacked_voids(samples: list[Sample]) -> Tensor | None:
+    if all(sample.void is None for sample in samples):
+        return None
+    return torch.stack(
+        [torch.zeros_like(sample.region) if sample.void is None else sample.void for sample in samples]
+    )
+
+
+def _cells(manifest: pd.DataFrame, column: str) -> list[Any]:
     if column not in manifest:
         return [None] * len(manifest)
     return [None if is_blank(cell) else str(cell) for cell in manifest[column]]

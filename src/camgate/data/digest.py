@@ -12,15 +12,16 @@ import pandas as pd
 from camgate.data.cells import as_text
 from camgate.data.images import UnreadableImage
 from camgate.data.many_files import for_each_file
-from camgate.data.regions import zones_from_json
+from camgate.data.rle import is_region_cell
+from camgate.data.zones import zones_from_json
 
 
 def data_digest(manifest: pd.DataFrame) -> str:
     """SHA-256 over the sorted rows of a validated manifest, files included.
 
     A row counts by (image_id, label, group, split, SHA-256 of the image's bytes, SHA-256 of the region's
-    bytes, zone). Where the files lie, the order of the rows and further columns do not matter; a zone's
-    mask counts by its bytes.
+    bytes or its own text, zone, and where there are such columns crop and region rule). Where the files
+    lie, the order of the rows and further columns do not matter; a zone's mask counts by its bytes.
 
     Args:
         manifest: validated rows.
@@ -36,19 +37,14 @@ def data_digest(manifest: pd.DataFrame) -> str:
         for name in ("image_id", "label", "group", "split", "image", "region", "zone")
     }
     zones = {text: _zone_content(text) for text in set(texts["zone"])}
-    lines = sorted(
-        json.dumps(row)
-        for row in zip(
-            texts["image_id"],
-            texts["label"],
-            texts["group"],
-            texts["split"],
-            _file_digests(texts["image"]),
-            _file_digests(texts["region"]),
-            [zones[text] for text in texts["zone"]],
-            strict=True,
-        )
-    )
+    columns: list[list[Any]] = [texts[name] for name in ("image_id", "label", "group", "split")]
+    columns += [_file_digests(texts["image"]), _file_digests(texts["region"])]
+    columns.append([zones[text] for text in texts["zone"]])
+    # Only where there are such columns: the digest of other manifests stays what it was.
+    columns += [
+        [as_text(cell) for cell in manifest[name]] for name in ("crop", "region_rule") if name in manifest
+    ]
+    lines = sorted(json.dumps(row) for row in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -62,6 +58,8 @@ def _file_digests(paths: Sequence[str]) -> list[str]:
 def _file_digest(path: str) -> str:
     if not path:
         return ""
+    if is_region_cell(path):
+        return hashlib.sha256(path.encode()).hexdigest()
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

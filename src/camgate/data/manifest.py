@@ -14,15 +14,18 @@ import pandas as pd
 
 from camgate.data.cells import as_text, is_blank, locate
 from camgate.data.checking import file_faults
+from camgate.data.crops import Crop, read_crop
 from camgate.data.digest import data_digest
-from camgate.data.regions import zones_from_json, zones_to_json
+from camgate.data.regions import rule_from_json
+from camgate.data.rle import is_region_cell
 from camgate.data.splits import audited_rows, training_rows
+from camgate.data.zones import zones_from_json, zones_to_json
 from camgate.errors import InputError, ManifestError
 
 __all__ = ["audited_rows", "data_digest", "manifest_classes", "training_rows", "validate_manifest"]
 
 REQUIRED = ("image", "label")
-OPTIONAL = ("image_id", "region", "split", "group", "zone")
+OPTIONAL = ("image_id", "region", "split", "group", "zone", "region_rule", "crop")
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,9 @@ def validate_manifest(
 
     Args:
         frame: columns `image` (path or `file://` address) and `label`; optionally `image_id`, `region`
-            (mask, non-zero = valid), `split`, `group`, `zone`; others are kept as they are.
+            (mask file, non-zero = valid; or run-length encoded, see `camgate.data.rle`), `split`, `group`,
+            `zone`, `region_rule`, and `crop` (`left,top,right,bottom`, the row is that window of the image;
+            only with different windows may an image occur twice); others are kept as they are.
         source: name for messages, e.g. the file.
         root: folder that relative paths start from; None: the working directory.
         classes: the labels a model knows. Then every label must be one of them, and each of them must
@@ -72,7 +77,11 @@ def validate_manifest(
     regions = _paths(given, "region", base, fault)
     labels = [as_text(cell) for cell in result["label"].tolist()]
     general = _label_faults(labels, classes, fault)
-    _repeated(images, "image", numbers, fault)
+    crops = _crops(result["crop"].tolist(), fault) if "crop" in result else [None] * len(result)
+    windows = [
+        image and (f"{image}#{crop}" if crop else image) for image, crop in zip(images, crops, strict=True)
+    ]
+    _repeated(windows, "image", numbers, fault)
     if "image_id" in result:
         ids: list[str] = [as_text(cell) for cell in result["image_id"].tolist()]
         for position, name in enumerate(ids):
@@ -80,10 +89,11 @@ def validate_manifest(
                 fault(position, "image_id", "empty; fill it, or leave the whole column out to have it made")
         _repeated(ids, "image_id", numbers, fault)
     else:
-        ids = _make_ids(images, base)
+        ids = _make_ids(images, crops, base)
     zones = _zones(result["zone"].tolist(), base, fault) if "zone" in result else None
+    rules = _rules(result["region_rule"].tolist(), fault) if "region_rule" in result else None
     if check_files:
-        found, unreadable = file_faults(images, regions, zones)
+        found, unreadable = file_faults(images, regions, zones, crops)
         for position, column, what in found:
             fault(position, column, what)
         if unreadable:
@@ -99,6 +109,10 @@ def validate_manifest(
     columns: dict[str, list[Any]] = {"image_id": ids, "image": images, "label": labels, "region": regions}
     if zones is not None:
         columns["zone"] = zones
+    if rules is not None:
+        columns["region_rule"] = rules
+    if "crop" in result:
+        columns["crop"] = [None if crop is None else str(crop) for crop in crops]
     for name in ("split", "group"):
         if name in result:
             columns[name] = [as_text(cell) for cell in result[name].tolist()]
@@ -135,13 +149,15 @@ def _check_columns(frame: pd.DataFrame, source: str) -> None:
 
 
 def _paths(cells: list[Any], column: str, root: Path, fault: Any) -> list[str | None]:
-    """Absolute paths; blank cells are None (a fault for `image`)."""
+    """Absolute paths; blank cells are None (a fault for `image`), encoded regions stay as they are."""
     paths: list[str | None] = []
     for position, cell in enumerate(cells):
         path = None
         if is_blank(cell):
             if column == "image":
                 fault(position, column, "empty; a label without an image")
+        elif column == "region" and is_region_cell(cell):
+            path = str(cell)
         else:
             try:
                 path = locate(cell, root)
@@ -177,21 +193,43 @@ def _repeated(cells: Sequence[str | None], column: str, numbers: list[int], faul
                 fault(position, column, f"{cell!r} is in row {numbers[before]} already")
 
 
-def _make_ids(images: Sequence[str | None], root: Path) -> list[str]:
-    """Relative path without suffix; with suffix where two would be equal."""
+def _make_ids(images: Sequence[str | None], crops: Sequence[Crop | None], root: Path) -> list[str]:
+    """Relative path without suffix; with suffix where two would be equal; then the window, if any."""
     present = [path for path in images if path]
     start = str(root)
     if present and any(not path.startswith(start.rstrip(os.sep) + os.sep) for path in present):
         start = os.path.commonpath([os.path.dirname(path) for path in present])
     relative = [PurePath(os.path.relpath(path, start)) if path else PurePath("") for path in images]
     short = [path.with_suffix("").as_posix() if path.name else "" for path in relative]
-    counts = Counter(short)
     whole = [path.as_posix() for path in relative]
+    counts = Counter(dict(zip(whole, short, strict=True)).values())  # windows of one image count once
     taken = set(whole)  # "x.png" may be the short name of "x.png.png"
     return [
-        name if counts[name] == 1 and name not in taken else full
-        for name, full in zip(short, whole, strict=True)
+        (name if counts[name] == 1 and name not in taken else full) + (f"#{crop}" if crop else "")
+        for name, full, crop in zip(short, whole, crops, strict=True)
     ]
+
+
+def _crops(cells: list[Any], fault: Any) -> list[Crop | None]:
+    crops: list[Crop | None] = []
+    for position, cell in enumerate(cells):
+        crop = None
+        try:
+            crop = read_crop(cell)
+        except ValueError as error:
+            fault(position, "crop", str(error))
+        crops.append(crop)
+    return crops
+
+
+def _rules(cells: list[Any], fault: Any) -> list[str | None]:
+    texts = [as_text(cell) for cell in cells]
+    for position, text in enumerate(texts):
+        try:
+            rule_from_json(text)
+        except InputError as error:
+            fault(position, "region_rule", str(error))
+    return [text or None for text in texts]
 
 
 def _zones(cells: list[Any], root: Path, fault: Any) -> list[str | None]:

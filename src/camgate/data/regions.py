@@ -1,228 +1,184 @@
-"""Where the valid pixels are: a mask file per image, a fixed zone per camera, or both."""
+"""Where the valid pixels are: a mask of the image, fixed zones of its camera, and a rule that joins them."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.ndimage import distance_transform_edt, label, maximum
 
 from camgate.data.cells import is_blank
 from camgate.data.images import UnreadableImage, read_mask
+from camgate.data.rle import cell_pixels, is_region_cell
+from camgate.data.zones import zones_from_json
 from camgate.errors import InputError
 
 Region = NDArray[np.bool_]
 
 
-class Zone(BaseModel):
-    """A fixed part of every image of one camera: the walkway (valid), or a timestamp bar (invalid).
-
-    Exactly one of `polygon` and `mask` is given.
+class Pixels(NamedTuple):
+    """Which side the pixels of one image are on; what is in neither mask is invalid.
 
     Attributes:
-        polygon: at least three corners `(x, y)` as fractions of width and height, 0..1 from the upper
-            left corner of the upright image. A pixel belongs to it when its centre does (even-odd rule).
-        mask: mask file of the images' own size; non-zero pixels belong to the zone.
-        valid: the zone's pixels are the valid ones (True), or are invalid (False).
+        valid: `(H, W)` bool; None when nothing says what is valid.
+        void: `(H, W)` bool, pixels that belong to neither side and are never valid; None when there are none.
+    """
+
+    valid: Region | None
+    void: Region | None
+
+
+class RegionRule(BaseModel):
+    """How a mask is changed, and joined with its camera's zones.
+
+    Attributes:
+        shrink: width by which the mask loses pixels all around, as a share of the image's shorter side. An
+            object never vanishes: of one that is thinner, the innermost pixels stay.
+        grow: width by which the mask then gains pixels, in the same units.
+        combine: with valid zones, valid are the pixels in `both` mask and zone, in `either`, those of the
+            `mask` alone or of the `zone` alone. Invalid zones take their pixels away in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    polygon: tuple[tuple[float, float], ...] | None = None
-    mask: str | None = None
-    valid: bool = True
+    shrink: float = Field(default=0.0, ge=0, le=0.5, allow_inf_nan=False)
+    grow: float = Field(default=0.0, ge=0, le=0.5, allow_inf_nan=False)
+    combine: Literal["both", "either", "mask", "zone"] = "both"
 
-    def __init__(
-        self,
-        *,
-        polygon: Sequence[tuple[float, float]] | None = None,
-        mask: str | os.PathLike[str] | None = None,
-        valid: bool = True,
-        **unknown: Any,
-    ) -> None:
-        super().__init__(
-            polygon=polygon, mask=None if mask is None else os.fspath(mask), valid=valid, **unknown
-        )
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> Self:
-        if (self.polygon is None) == (self.mask is None):
-            raise ValueError("a zone needs either `polygon` or `mask`, not both and not neither")
-        if self.polygon is not None:
-            if len(self.polygon) < 3:
-                raise ValueError(f"`polygon` needs at least 3 corners, got {len(self.polygon)}")
-            if not all(0.0 <= value <= 1.0 for corner in self.polygon for value in corner):
-                raise ValueError(
-                    "`polygon` corners are fractions of width and height, 0 to 1, not pixels: "
-                    f"got {[list(corner) for corner in self.polygon]}"
-                )
-        return self
-
-    def pixels(self, size: tuple[int, int]) -> Region:
-        """The zone's pixels in an image.
-
-        Args:
-            size: `(H, W)` of the upright image.
-
-        Returns:
-            `(H, W)` bool, True inside the zone (whether that is valid or not). Read-only.
-
-        Raises:
-            UnreadableImage: the mask cannot be read, or has another size.
-        """
-        if self.polygon is not None:
-            return _polygon_pixels(self.polygon, size)
-        mask = os.path.abspath(str(self.mask))
-        try:
-            stamp = os.stat(mask).st_mtime_ns
-        except OSError as error:
-            raise UnreadableImage(f"{mask}: the zone's mask cannot be read ({error.strerror}).") from error
-        pixels = _mask_pixels(mask, stamp)
-        if pixels.shape != size:
-            raise UnreadableImage(
-                f"{mask}: the zone's mask is {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), "
-                f"the image {size[1]}x{size[0]}; give it the images' size, or use a polygon."
-            )
-        return pixels
+    def in_words(self) -> str:
+        """What the rule does, for a report: `masks are grown by 2 % of the shorter side`."""
+        parts = [
+            f"{what} by {100 * share:g} % of the shorter side"
+            for what, share in (("shrunk", self.shrink), ("grown", self.grow))
+            if share
+        ]
+        words = f"masks are {' and then '.join(parts)}" if parts else ""
+        joined = {
+            "both": "",
+            "either": "mask and zone are joined",
+            "mask": "valid zones are left out",
+            "zone": "masks are left out where there is a valid zone",
+        }[self.combine]
+        return "; ".join(text for text in (words, joined) if text) or "masks are taken as they are"
 
 
-def apply_zone(manifest: pd.DataFrame, zone: Zone | Sequence[Zone]) -> pd.DataFrame:
-    """Give every row of a manifest a camera's zone, on top of zones that it has already.
+def apply_region_rule(manifest: pd.DataFrame, rule: RegionRule) -> pd.DataFrame:
+    """Give every row of a manifest the same rule for its region; a rule that it has already is replaced.
 
     Args:
         manifest: any manifest; not changed.
-        zone: one zone or several, e.g. a valid walkway and an invalid timestamp bar.
+        rule: how masks are changed and joined with zones.
 
     Returns:
-        A copy whose column `zone` holds the zones as JSON text, which survives CSV and Parquet.
+        A copy whose column `region_rule` holds the rule as JSON text, which survives CSV and Parquet.
     """
-    zones = [zone] if isinstance(zone, Zone) else list(zone)
-    added = [_portable(one) for one in zones]
-    present = manifest["zone"].tolist() if "zone" in manifest else [None] * len(manifest)
-    texts: dict[str, str] = {}
-    column = []
-    for cell in present:
-        before = "" if is_blank(cell) else str(cell)
-        if before not in texts:
-            texts[before] = zones_to_json([*zones_from_json(before), *added])
-        column.append(texts[before])
     result = manifest.copy()
-    result["zone"] = pd.Series(column, index=result.index, dtype=object)
+    text = json.dumps(rule.model_dump(exclude_defaults=True), sort_keys=True)
+    result["region_rule"] = pd.Series([text] * len(result), index=result.index, dtype=object)
     return result
 
 
-def zones_to_json(zones: Sequence[Zone]) -> str:
-    """Zones as one line of JSON: an object for one zone, a list for several."""
-    parts = [one.model_dump(mode="json", exclude_none=True) for one in zones]
-    return json.dumps(parts[0] if len(parts) == 1 else parts, sort_keys=True)
-
-
-@lru_cache(maxsize=256)
-def zones_from_json(text: str, root: str | None = None) -> tuple[Zone, ...]:
-    """Read a `zone` cell.
-
-    Args:
-        text: JSON as written by `zones_to_json`; blank text means no zone.
-        root: folder that relative mask paths are taken from; None leaves them.
+@lru_cache(maxsize=64)
+def rule_from_json(text: str) -> RegionRule:
+    """Read a `region_rule` cell; blank text is the default rule.
 
     Raises:
-        InputError: no JSON, or no zone.
+        InputError: no JSON, or no rule.
     """
     if not text.strip():
-        return ()
+        return RegionRule()
     try:
-        data = json.loads(text)
-        parts = data if isinstance(data, list) else [data]
-        zones = [Zone.model_validate(part) for part in parts]
+        return RegionRule.model_validate_json(text)
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'zone'}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise InputError(f"not a zone ({reasons}): {text}") from error
-    except ValueError as error:
-        raise InputError(f"not JSON ({error}): {text}") from error
-    if root is None:
-        return tuple(zones)
-    return tuple(
-        zone
-        if zone.mask is None
-        else Zone(mask=os.path.normpath(os.path.join(root, zone.mask)), valid=zone.valid)
-        for zone in zones
-    )
+        reasons = "; ".join(f"{'.'.join(map(str, f['loc'])) or 'rule'}: {f['msg']}" for f in error.errors())
+        raise InputError(f"not a region rule ({reasons}): {text}") from error
 
 
-def region_for(row: Mapping[str, Any], size: tuple[int, int]) -> Region | None:
-    """The valid pixels of one image: its mask and its camera's zones combined.
+def pixels_for(row: Mapping[str, Any], size: tuple[int, int]) -> Pixels:
+    """The valid and the void pixels of one image: its mask and its camera's zones, joined by its rule.
 
-    Without a mask, valid zones alone are the region (several: their union). With a mask, the region is
-    what lies in both. Invalid zones take their pixels away: from the region, or from the whole image
-    when nothing else says what is valid.
+    Without a mask, valid zones alone are the region (several: their union). With a mask, the rule says how
+    the two are joined; by default valid is what lies in both. Invalid zones take their pixels away: from the
+    region, or from the whole image when nothing else says what is valid.
 
     Args:
-        row: a manifest row; its `region` and `zone` are read, both may be blank or absent.
+        row: a manifest row; its `region`, `zone` and `region_rule` are read, all may be blank or absent.
         size: `(H, W)` of the upright image.
 
     Returns:
-        `(H, W)` bool, True = valid; None when the row has neither region nor zone.
+        Masks of that size.
 
     Raises:
         UnreadableImage: a mask cannot be read or has another size than the image.
-        InputError: the zone's text is no zone.
+        InputError: a cell's text is no region, no zone or no rule.
     """
-    region: Region | None = None
-    path = row.get("region")
-    if not is_blank(path):
-        region = read_mask(str(path))
-        if region.shape != size:
-            raise UnreadableImage(
-                f"{path}: the region is {region.shape[1]}x{region.shape[0]} pixels (width x height), "
-                f"its image {size[1]}x{size[0]}; a region has its upright image's size."
-            )
-    cell = row.get("zone")
-    zones = () if is_blank(cell) else zones_from_json(str(cell))
+    rule = rule_from_json(_text(row.get("region_rule")))
+    region, void = _mask(_text(row.get("region")), size)
+    if region is not None:
+        region = _grown(_shrunk(region, rule.shrink), rule.grow)
+    zones = zones_from_json(_text(row.get("zone")))
     inside = [zone.pixels(size) for zone in zones if zone.valid]
     outside = [zone.pixels(size) for zone in zones if not zone.valid]
-    if inside:
+    if inside and not (rule.combine == "mask" and region is not None):
         union = np.logical_or.reduce(inside)
-        region = union if region is None else region & union
+        if region is None or rule.combine == "zone":
+            region = union
+        else:
+            region = region | union if rule.combine == "either" else region & union
     if outside:
         whole = np.ones(size, dtype=bool) if region is None else region
         region = whole & ~np.logical_or.reduce(outside)
-    return region
+    if region is not None and void is not None:
+        void = void & ~region
+    return Pixels(region, void)
 
 
-def _portable(zone: Zone) -> Zone:
-    """The zone with its mask's path made absolute, so that it means the same from every folder."""
-    return zone if zone.mask is None else Zone(mask=Path(zone.mask).absolute(), valid=zone.valid)
+def region_for(row: Mapping[str, Any], size: tuple[int, int]) -> Region | None:
+    """The valid pixels of one image, `(H, W)` bool; None when nothing says what is valid.
+
+    See `pixels_for`.
+    """
+    return pixels_for(row, size).valid
 
 
-@lru_cache(maxsize=32)
-def _polygon_pixels(polygon: tuple[tuple[float, float], ...], size: tuple[int, int]) -> Region:
-    """Even-odd rule at pixel centres, all pixels at once, one edge after another."""
-    height, width = size
-    x = (np.arange(width) + 0.5) / width
-    y = (np.arange(height) + 0.5) / height
-    inside = np.zeros(size, dtype=bool)
-    for (x0, y0), (x1, y1) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
-        rows = np.flatnonzero((y0 > y) != (y1 > y))
-        if rows.size:
-            crossing = x0 + (y[rows] - y0) * (x1 - x0) / (y1 - y0)
-            inside[rows] ^= x[None, :] < crossing[:, None]
-    inside.flags.writeable = False  # shared by every caller through the cache
-    return inside
+def _mask(cell: str, size: tuple[int, int]) -> Pixels:
+    if not cell:
+        return Pixels(None, None)
+    if is_region_cell(cell):
+        region, void = cell_pixels(cell)
+        name = "the region in the manifest"
+    else:
+        region, void = read_mask(cell), None
+        name = f"{cell}: the region"
+    if region.shape != size:
+        raise UnreadableImage(
+            f"{name} is {region.shape[1]}x{region.shape[0]} pixels (width x height), "
+            f"its image {size[1]}x{size[0]}; a region has its upright image's size."
+        )
+    return Pixels(region, void)
 
 
-@lru_cache(maxsize=32)
-def _mask_pixels(path: str, stamp: int) -> Region:
-    """A zone's mask, read once; `stamp` is the file's time of change, so that a new file is read anew."""
-    pixels = read_mask(path)
-    pixels.flags.writeable = False
-    return pixels
+def _shrunk(region: Region, share: float) -> Region:
+    if not share or not region.any() or region.all():
+        return region
+    # Beyond the border the object is taken to go on: what is cut by the image's edge is not cut again.
+    depth = distance_transform_edt(np.pad(region, 1, mode="edge"))[1:-1, 1:-1]
+    objects, count = label(region, structure=np.ones((3, 3)))
+    deepest = np.array([0.0, *maximum(depth, objects, np.arange(1, count + 1))])
+    return np.asarray(region & (depth > np.minimum(share * min(region.shape), deepest[objects] - 1e-9)))
+
+
+def _grown(region: Region, share: float) -> Region:
+    if not share or not region.any():
+        return region
+    return np.asarray(distance_transform_edt(~region) <= share * min(region.shape))
+
+
+def _text(cell: Any) -> str:
+    return "" if is_blank(cell) else str(cell)

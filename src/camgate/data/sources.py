@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from camgate.data.manifest import validate_manifest
-from camgate.data.regions import Zone, apply_zone
 from camgate.data.tables import parse_csv, parse_parquet
+from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError, ManifestError
 
 IMAGE_SUFFIXES = frozenset(
