@@ -17,8 +17,7 @@ def audit_pipeline(
     model: str,
     model_name: str | None = None,
     policy: str | dict[str, Any] | None = None,
-    masks: str | None = None,
-    zone: dict[str, Any] | None = None,
+    data_options: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
     alias: str = "champion",
     experiment: str | None = None,
@@ -30,13 +29,12 @@ def audit_pipeline(
         model: folder of a saved classifier, or an MLflow URI (`models:/name@champion`, `runs:/…`).
         model_name: registered model in MLflow; None only judges.
         policy: path of a YAML file, or its content; None takes the default policy.
-        masks: folder of masks beside the folder `data` of images.
-        zone: fixed zone of the camera.
+        data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `slices`, `allow_pickle`.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
-    manifest = load_data(data=data, masks=masks, zone=zone)
+    manifest = load_data(data=data, options=data_options)
     result = audit_heatmaps(
         manifest=manifest, source=model, policy=policy, experiment=experiment, **(audit or {})
     )

@@ -25,8 +25,7 @@ def training_pipeline(
     data: str,
     model_name: str = "camgate",
     policy: str | dict[str, Any] | None = None,
-    masks: str | None = None,
-    zone: dict[str, Any] | None = None,
+    data_options: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
     alias: str = "champion",
@@ -38,14 +37,13 @@ def training_pipeline(
         data: manifest file or folder, see `camgate.steps.load_data`.
         model_name: registered model in MLflow.
         policy: path of a YAML file, or its content; None takes the default policy.
-        masks: folder of masks beside the folder `data` of images.
-        zone: fixed zone of the camera.
+        data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
         training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
-    manifest = load_data(data=data, masks=masks, zone=zone)
+    manifest = load_data(data=data, options=data_options)
     classifier, history, parameters = train_model(manifest=manifest, **(training or {}))
     evaluate_model(
         classifier=classifier,

@@ -9,21 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-import pandas as pd
-
 from camgate.data.manifest import data_digest
-from camgate.data.sources import load_data as read_data
-from camgate.data.sources import load_folder
-from camgate.data.zones import Zone, apply_zone
+from camgate.data.reading import DataOptions, read_data
 from camgate.materializers.sources import pin
 
 _log = logging.getLogger(__name__)
-
-
-def read_manifest(data: str, masks: str | None = None, zone: Zone | None = None) -> pd.DataFrame:
-    """The validated manifest of `data`, see `camgate.steps.load_data`."""
-    manifest = read_data(data) if masks is None else load_folder(data, masks)
-    return manifest if zone is None else apply_zone(manifest, zone)
 
 
 @pin
@@ -43,12 +33,11 @@ def data_fingerprint() -> str:
 
 
 def _fingerprint(parameters: Mapping[str, Any]) -> str:
-    zone = parameters.get("zone")
     try:
-        manifest = read_manifest(
-            parameters["data"], parameters.get("masks"), None if zone is None else Zone.model_validate(zone)
-        )
+        options = DataOptions.read(parameters.get("options"))
+        # Regions from a camera follow from the images and the options: deriving them here would do it twice.
+        manifest = read_data(parameters["data"], options.model_copy(update={"camera": None}))
         table = hashlib.sha256(manifest.to_csv(index=False).encode()).hexdigest()
-        return f"{data_digest(manifest)}:{table}"
+        return f"{data_digest(manifest)}:{table}:{options.model_dump_json()}"
     except Exception:  # the step itself meets the same fault and reports it properly
         return uuid4().hex

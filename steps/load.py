@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from zenml import step
 from zenml.config.cache_policy import CachePolicy
 
-from camgate.data.zones import Zone
+from camgate.data.reading import read_data
 from camgate.materializers.sources import pin
-from camgate.steps._fingerprint import data_fingerprint, read_manifest
+from camgate.steps._fingerprint import data_fingerprint
 
 
 @step(cache_policy=CachePolicy(cache_func=data_fingerprint))
-def load_data(
-    data: str, masks: str | None = None, zone: Zone | None = None
-) -> Annotated[pd.DataFrame, "manifest"]:
+def load_data(data: str, options: dict[str, Any] | str | None = None) -> Annotated[pd.DataFrame, "manifest"]:
     """Read a manifest or a folder of images; cached until a row or a file of it changes.
 
     Args:
-        data: a `.csv` or `.parquet` manifest, or a folder in one of the layouts of
+        data: a manifest, an annotation file or a folder in one of the layouts of
             `camgate.data.sources.load_data`.
-        masks: folder of masks beside the folder `data` of images, see `camgate.load_folder`.
-        zone: fixed zone of the camera, on top of what the data say.
+        options: how they are read and where valid pixels are, see `camgate.data.reading.DataOptions`: a
+            mapping, or the path of a YAML file.
 
     Returns:
         The validated manifest, paths absolute.
@@ -31,7 +29,7 @@ def load_data(
     Raises:
         ManifestError: the data have faults; all are named.
     """
-    return read_manifest(data, masks, zone)
+    return read_data(data, options)
 
 
 pin(load_data.entrypoint)

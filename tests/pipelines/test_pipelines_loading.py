@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from camgate.data.zones import Zone
 from camgate.steps import load_data
 from camgate.steps._fingerprint import data_fingerprint
 
@@ -32,8 +31,8 @@ def fingerprint(**parameters: Any) -> str:
 
 
 def test_folder_with_masks_and_a_zone(folder: Path) -> None:
-    zone = Zone(polygon=[(0, 0), (1, 0), (1, 0.5)])
-    manifest = load_data.entrypoint(str(folder / "images"), masks=str(folder / "masks"), zone=zone)
+    options = {"masks": str(folder / "masks"), "zone": {"polygon": [(0, 0), (1, 0), (1, 0.5)]}}
+    manifest = load_data.entrypoint(str(folder / "images"), options)
     assert [Path(region).parent.name for region in manifest["region"]] == ["a", "b"]
     assert manifest["zone"].notna().all()
 
@@ -51,14 +50,14 @@ def test_fingerprint_changes_with_a_column_that_no_digest_knows(folder: Path) ->
     path = folder / "manifest.csv"
     table = pd.DataFrame({"image": ["images/a/1.png", "images/b/1.png"], "label": ["a", "b"]})
     table.assign(light="day").to_csv(path, index=False)
-    before = fingerprint(data=str(path), zone=None)
+    before = fingerprint(data=str(path), options=None)
     table.assign(light="night").to_csv(path, index=False)
-    assert fingerprint(data=str(path), zone=None) != before
+    assert fingerprint(data=str(path), options=None) != before
 
 
 def test_fingerprint_knows_the_zone(folder: Path) -> None:
     shapes = [[[0, 0], [1, 0], [1, height]] for height in (0.5, 0.6)]
-    assert len({fingerprint(data=str(folder), zone={"polygon": shape}) for shape in shapes}) == 2
+    assert len({fingerprint(data=str(folder), options={"zone": {"polygon": shape}}) for shape in shapes}) == 2
 
 
 def test_nothing_is_cached_where_data_or_step_cannot_be_seen(

@@ -15,8 +15,10 @@ from camgate.audit.causal import Images, run_interventions
 from camgate.audit.onepass import heatmap_pass
 from camgate.audit.result import AuditResult, AuditSettings, GalleryItem
 from camgate.audit.scores import RegionGrid, centre_map
+from camgate.data.cells import as_text
 from camgate.data.dataset import ImageDataset, make_loader
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
+from camgate.data.regions import RegionRule, rule_from_json
 from camgate.errors import InputError
 from camgate.heatmaps.layers import choose_layer, resolve_method
 from camgate.models.classifier import Classifier
@@ -105,6 +107,7 @@ def audit(
                 f"{', '.join(map(str, manifest.columns))}."
             )
     rows, warnings = audited_rows(manifest)
+    warnings = (*warnings, *_changed_regions(rows))
     if rows["label"].nunique() < 2:
         raise InputError(
             f"all {len(rows)} audited images are labelled {rows['label'].iloc[0]!r}; an audit needs at least "
@@ -159,6 +162,17 @@ def audit(
         versions={name: metadata.version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model_uri=model.model_uri,
+    )
+
+
+def _changed_regions(rows: pd.DataFrame) -> tuple[str, ...]:
+    """What was done to the given masks: a grown region makes every share smaller, so the reader must know."""
+    texts = [as_text(cell) for cell in rows["region_rule"]] if "region_rule" in rows else []
+    rules = {text: rule_from_json(text) for text in set(texts)}
+    return tuple(
+        f"In {texts.count(text)} of {len(rows)} images {rule.in_words()}."
+        for text, rule in sorted(rules.items())
+        if rule != RegionRule()
     )
 
 

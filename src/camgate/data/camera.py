@@ -129,7 +129,7 @@ def _median(paths: Sequence[str], most: int, camera: str) -> NDArray[np.uint8]:
             f"{where} has {len(stack)} readable image(s); a median that shows the background needs 3 at "
             "least, and better 20."
         )
-    return np.median(np.stack(stack), axis=0).astype(np.uint8)
+    return np.asarray(np.median(np.stack(stack), axis=0), dtype=np.uint8)
 
 
 def _region_of(path: str, median: NDArray[np.uint8], rule: CameraRule, label: str) -> Region | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -123,12 +124,13 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
     return validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
 
 
-def load_data(path: StrPath) -> pd.DataFrame:
+def load_data(path: StrPath, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Read data in whatever known layout it has.
 
     Args:
         path: a `.csv` or `.parquet` manifest, or a folder that holds `manifest.csv` or
             `manifest.parquet`, or `images/` and (optionally) `masks/`, or class sub-folders.
+        options: of the format's reader; these layouts have none.
 
     Returns:
         A validated manifest.
@@ -137,6 +139,8 @@ def load_data(path: StrPath) -> pd.DataFrame:
         InputError: nothing of that kind is there.
     """
     place = Path(path).absolute()
+    if options:
+        raise InputError(f"{place}: unknown option(s) {', '.join(options)} for data of this kind.")
     if not place.is_dir():
         return load_manifest(place)
     named = [place / name for name in ("manifest.csv", "manifest.parquet") if (place / name).is_file()]
