@@ -16,6 +16,8 @@ from camgate.audit.result import INTERVENTION_COLUMNS, SCORE_COLUMNS, AuditResul
 from camgate.audit.runner import audit, derive_seed
 from camgate.audit.summary import background_gap, summarise
 from camgate.data.manifest import validate_manifest
+from camgate.data.regions import RegionRule, apply_region_rule
+from camgate.data.rle import region_cell
 from camgate.errors import InputError, ManifestError, ModelError
 from camgate.models.classifier import Classifier
 
@@ -272,3 +274,32 @@ def test_rows_without_split_are_all_audited_with_a_warning(
     assert len(result.scores) == len(rows)
     assert any("group" in warning for warning in result.warnings)
     assert any("split" in warning for warning in result.warnings)
+
+
+def test_void_pixels_count_on_neither_side_and_stay_in_composites(
+    reads_wall: Classifier, biased_data: pd.DataFrame
+) -> None:
+    plain = audit(reads_wall, biased_data)
+    wall, valid = np.zeros((2, 64, 64), dtype=bool)
+    wall[0:16, 0:16], valid[32:48, 32:48] = True, True
+    result = audit(reads_wall, biased_data.assign(region=region_cell(valid, wall)))
+    assert set(result.scores["status"]) == {"dead_map"}  # all heat lies where nothing counts
+    # void: 4 of 64 cells; valid: 4, grown to 16
+    np.testing.assert_allclose(result.scores["invalid_area"], (64 - 4 - 16) / (64 - 4))
+    assert result.interventions is not None
+    kept = result.interventions.groupby("arm")["target_probability"].mean()
+    assert kept["other_class"] == pytest.approx(kept["original"], abs=1e-3)  # the void wall is never swapped
+    assert plain.interventions is not None
+    assert plain.interventions.groupby("arm")["target_probability"].mean()["other_class"] < 0.1
+    assert result.data_digest != plain.data_digest
+
+
+def test_a_changed_region_is_told(reads_wall: Classifier, fair_data: pd.DataFrame) -> None:
+    grown = apply_region_rule(fair_data, RegionRule(grow=0.05))
+    before, after = (
+        audit(reads_wall, fair_data, interventions=False),
+        audit(reads_wall, grown, interventions=False),
+    )
+    assert (after.scores["invalid_area_raw"] < before.scores["invalid_area_raw"]).all()
+    assert "In 60 of 60 images masks are grown by 5 % of the shorter side." in after.warnings
+    assert not any("masks" in warning for warning in before.warnings)
