@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts picture constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen picture constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-scenes: $(STAMP) ## scenes rendered per second
 
 bench-heatmaps: $(STAMP) ## cost of a heatmap relative to a plain forward pass
 	$(BIN)/python benchmarks/heatmap_speed.py
+
+bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer alone
+	$(BIN)/python benchmarks/frozen_backbone.py
 
 bench-verdicts: $(STAMP) ## the verdict on DATA=manifest.csv over training seeds
 	$(BIN)/python benchmarks/verdict_over_seeds.py --data $(DATA)

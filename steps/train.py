@@ -31,6 +31,8 @@ def train_model(
     seed: int = 0,
     workers: int = 0,
     weights: str | None = None,
+    frozen_epochs: int = 0,
+    backbone_rate: float | None = None,
     allow_code: bool = False,
 ) -> tuple[
     Annotated[Classifier, "classifier"],
@@ -62,9 +64,11 @@ def train_model(
         seed=seed,
         workers=workers,
         weights=weights,
+        frozen_epochs=frozen_epochs,
+        backbone_rate=backbone_rate,
         allow_code=allow_code,
         progress=not listening(),
-        on_epoch=epoch_reporter(epochs),
+        on_epoch=epoch_reporter(frozen_epochs + epochs),
     )
     return result.classifier, result.history, result.parameters
 

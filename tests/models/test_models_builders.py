@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from camgate.errors import ModelError
-from camgate.models.builders import BUILDERS, build, builder
+from camgate.models.builders import BUILDERS, build, builder, requirements_of, runs_code
 
 
 def test_resnet_small_has_the_promised_size_and_last_map() -> None:
@@ -118,3 +118,14 @@ def test_registering_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         builder("resnet_small")(lambda num_classes: nn.Identity())
     with pytest.raises(ValueError, match="colon"):
         builder("a:b")
+
+
+def test_networks_of_timm() -> None:
+    assert build("timm:resnet10t", {}, 3)(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+    with pytest.raises(ModelError, match=r"timm has no network `resnet10tt`; did you mean .*resnet10t"):
+        build("timm:resnet10tt", {}, 3)
+    with pytest.raises(ModelError, match="`timm:resnet10t` takes no `pretrained`"):
+        build("timm:resnet10t", {"pretrained": True}, 3)
+    assert not runs_code("timm:resnet10t")
+    assert requirements_of("timm:resnet10t") == ("timm",)
+    assert requirements_of("torchvision:resnet18") == requirements_of(None) == ()

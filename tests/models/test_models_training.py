@@ -30,7 +30,8 @@ from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.models.evaluation import evaluate_classifier
 from camgate.models.progress import ProgressLine
-from camgate.models.training import TrainingResult, start_from, train_classifier
+from camgate.models.training import TrainingResult, train_classifier
+from camgate.models.weights import start_from
 
 TINY = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1)}
 QUICK: dict[str, Any] = {

@@ -4,6 +4,7 @@ A builder's name is one of
 
 * a name registered with `@builder`, such as ``resnet_small``;
 * ``torchvision:NAME`` for any classification network of torchvision;
+* ``timm:NAME`` for any network of timm (extra ``camgate[timm]``);
 * ``package.module:callable`` for the user's own code, only where the caller says `allow_code=True`.
 """
 
@@ -22,7 +23,8 @@ from camgate.errors import ModelError
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 
-_TORCHVISION = "torchvision:"
+TORCHVISION = "torchvision:"
+TIMM = "timm:"
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -39,8 +41,13 @@ def builder(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.
 
 
 def runs_code(name: str) -> bool:
-    """Whether building `name` imports and runs code that is neither camgate's nor torchvision's."""
-    return name not in BUILDERS and not name.startswith(_TORCHVISION) and ":" in name
+    """Whether building `name` imports and runs code that is neither camgate's, torchvision's nor timm's."""
+    return name not in BUILDERS and not name.startswith((TORCHVISION, TIMM)) and ":" in name
+
+
+def requirements_of(name: str | None) -> tuple[str, ...]:
+    """Packages that building `name` needs beside those of camgate itself."""
+    return ("timm",) if name is not None and name.startswith(TIMM) else ()
 
 
 def build(
@@ -49,7 +56,7 @@ def build(
     """Build a network with random weights.
 
     Args:
-        name: a registered name, ``torchvision:NAME`` or ``package.module:callable``.
+        name: a registered name, ``torchvision:NAME``, ``timm:NAME`` or ``package.module:callable``.
         args: keyword arguments for the builder, beside `num_classes`.
         num_classes: number of outputs.
         allow_code: import and call ``package.module:callable``. It runs whatever stands there, so
@@ -78,8 +85,10 @@ def build(
 def _find(name: str, args: Mapping[str, Any], *, allow_code: bool) -> Callable[..., nn.Module]:
     if name in BUILDERS:
         return BUILDERS[name]
-    if name.startswith(_TORCHVISION):
-        return _torchvision(name.removeprefix(_TORCHVISION), args)
+    if name.startswith(TORCHVISION):
+        return _torchvision(name.removeprefix(TORCHVISION), args)
+    if name.startswith(TIMM):
+        return _timm(name.removeprefix(TIMM), args)
     if ":" not in name:
         raise ModelError(f"there is no builder `{name}`{_near(name, list(BUILDERS))}")
     if not _IMPORT_PATH.fullmatch(name):
@@ -96,18 +105,43 @@ def _torchvision(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]
     known = tv_models.list_models(module=tv_models)
     if name not in known:
         raise ModelError(f"torchvision has no classification network `{name}`{_near(name, known)}")
-    refused = sorted({"weights", "weights_backbone", "pretrained"} & set(args))
-    if refused:
-        raise ModelError(
-            f"builder `torchvision:{name}` takes no `{refused[0]}` (it would download, and its number "
-            "of outputs is not yours): train from a local file of weights instead"
-        )
+    _refuse_weights(f"torchvision:{name}", args)
 
     def build_it(**arguments: Any) -> nn.Module:
         module: nn.Module = tv_models.get_model(name, weights=None, **arguments)
         return module
 
     return build_it
+
+
+def _timm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
+    try:
+        import timm
+    except ImportError as error:
+        raise ModelError(
+            f"builder `timm:{name}` needs an extra that is not installed: pip install 'camgate[timm]'"
+        ) from error
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no network `{name}`{_near(name, timm.list_models())}")
+    _refuse_weights(f"timm:{name}", args)
+
+    def build_it(**arguments: Any) -> nn.Module:
+        module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+        return module
+
+    return build_it
+
+
+def _refuse_weights(name: str, args: Mapping[str, Any]) -> None:
+    refused = sorted(
+        {"weights", "weights_backbone", "pretrained", "pretrained_cfg", "checkpoint_path", "features_only"}
+        & set(args)
+    )
+    if refused:
+        raise ModelError(
+            f"builder `{name}` takes no `{refused[0]}` (it would download, or its outputs would not be your "
+            "classes): give `weights` to the training instead"
+        )
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:

@@ -40,6 +40,8 @@ class FitSettings:
     patience: int
     seed: int
     augmentation: Augmentation | None
+    head: str | None = None
+    backbone_rate: float = 1.0
 
 
 @dataclass
@@ -146,8 +148,14 @@ class _Body(pl.LightningModule):
         self.log("best_epoch", float(self.best_epoch))
 
     def configure_optimizers(self) -> Any:
+        head, rate = self._settings.head, self._settings.learning_rate
+        last = set() if head is None else set(self.module.get_submodule(head).parameters())
+        rest = [parameter for parameter in self.module.parameters() if parameter not in last]
         optimiser = torch.optim.AdamW(
-            _groups(self.module, self._settings.weight_decay), lr=self._settings.learning_rate
+            [
+                *decay_groups(last, self._settings.weight_decay, rate),
+                *decay_groups(rest, self._settings.weight_decay, rate * self._settings.backbone_rate),
+            ]
         )
         total = self._settings.epochs * self._batches
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, total))
@@ -244,13 +252,16 @@ def one_cycle(step: int, total: int, *, warm_up: float = 0.25, start: float = 0.
     return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * min(1.0, (step - peak) / (total - peak)))) / 2
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decay_groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, learning_rate: float
+) -> list[dict[str, Any]]:
     """Decay weights, but neither biases nor normalisation (one-dimensional parameters)."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "lr": learning_rate},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": learning_rate},
     ]
+    return [group for group in groups if group["params"]]
 
 
 def _length(batches: Iterable[Batch]) -> int:

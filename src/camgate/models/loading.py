@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
@@ -104,6 +104,13 @@ def batches(
     rows = decode(dataset, workers=workers)
     refuse_unreadable(rows.faults, len(frame))
     return MemoryBatches(rows, min(batch_size, len(rows)), shuffle=shuffle, seed=seed), rows.faults
+
+
+def in_order(training: Iterable[Batch]) -> Iterable[Batch]:
+    """Batches of every row, where `training` may shuffle them and leave some out."""
+    if isinstance(training, MemoryBatches):
+        return replace(training, shuffle=False)
+    return training
 
 
 def decode(dataset: ImageDataset, *, workers: int = 0) -> Decoded:

@@ -17,14 +17,22 @@ class ProgressLine:
     Args:
         epochs: the most there will be.
         batches: training batches in each epoch.
+        what: what is done, for the line's beginning.
         enabled: False writes nothing.
         stream: where to write; standard error by default.
     """
 
     def __init__(
-        self, *, epochs: int, batches: int, enabled: bool = True, stream: TextIO | None = None
+        self,
+        *,
+        epochs: int,
+        batches: int,
+        enabled: bool = True,
+        stream: TextIO | None = None,
+        what: str = "training",
     ) -> None:
         self._epochs = epochs
+        self._what = what
         self._batches = batches
         self._stream = stream or sys.stderr
         self._enabled = enabled
@@ -43,7 +51,7 @@ class ProgressLine:
                 refresh_per_second=4,
             )
             total = self._epochs * self._batches
-            self._task = self._bar.add_task(f"training 1/{self._epochs}", total=total, note="")
+            self._task = self._bar.add_task(f"{self._what} 1/{self._epochs}", total=total, note="")
             self._bar.start()
         return self
 
@@ -69,6 +77,6 @@ class ProgressLine:
             f"accuracy {metrics['validation_accuracy']:.3f}"
         )
         if self._bar is not None:
-            self._bar.update(self._task, description=f"training {epoch}/{self._epochs}", note=note)
+            self._bar.update(self._task, description=f"{self._what} {epoch}/{self._epochs}", note=note)
         elif self._enabled:
-            print(f"training {epoch}/{self._epochs}: {note}", file=self._stream, flush=True)
+            print(f"{self._what} {epoch}/{self._epochs}: {note}", file=self._stream, flush=True)

@@ -11,19 +11,19 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from camgate.data.manifest import manifest_classes
 from camgate.data.preprocessing import Preprocessing
 from camgate.data.splits import training_rows
-from camgate.errors import InputError, ModelError
+from camgate.errors import InputError
 from camgate.models.augmentation import Augmentation
 from camgate.models.builders import build
 from camgate.models.checks import checked_classes
 from camgate.models.classifier import Classifier
-from camgate.models.loading import batches, refuse_unreadable
+from camgate.models.frozen import head_of, train_head
+from camgate.models.loading import batches, in_order, refuse_unreadable
 from camgate.models.progress import ProgressLine
-from camgate.models.storage import parse_safetensors, restore_state
+from camgate.models.weights import start_from
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class TrainingResult:
 
     Attributes:
         classifier: with the weights of the best epoch, on the CPU, in evaluation mode.
-        history: one row an epoch: epoch (from 1), train_loss, train_accuracy, validation_loss,
-            validation_accuracy, learning_rate, seconds.
+        history: one row an epoch: epoch (from 1), phase (`frozen` or `whole`), train_loss, train_accuracy,
+            validation_loss, validation_accuracy, learning_rate, seconds.
         best_epoch: the latest epoch whose validation loss was the lowest so far, to within 0.01.
         parameters: everything that the result depends on beside the data, as flat values for a run's record.
     """
@@ -61,6 +61,8 @@ def train_classifier(
     seed: int = 0,
     workers: int = 0,
     weights: str | Path | None = None,
+    frozen_epochs: int = 0,
+    backbone_rate: float | None = None,
     allow_code: bool = False,
     progress: bool = True,
     on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
@@ -78,7 +80,7 @@ def train_classifier(
         builder_args: its arguments.
         preprocessing: by default squash to 128 x 128 px.
         target_layer: kept in the classifier for the audit.
-        epochs: the most there will be.
+        epochs: the most there will be in which the whole network is trained; 0 with `frozen_epochs`.
         batch_size: images in a step.
         learning_rate: peak of the cycle; None: 0.01 for `resnet_small` from random weights, 0.001 for all
             else, which suits larger nets and fine-tuning.
@@ -88,8 +90,13 @@ def train_classifier(
         seed: decides first weights, order, augmentation and the rows held out.
         workers: processes that read images; 0 reads in this one.
         weights: file to start from, safetensors or a state dict saved by torch (read without running
-            pickled code). A last layer of another shape is left random, so that weights for other
-            classes can be used.
+            pickled code); or the name of weights that torchvision has for the builder, such as `DEFAULT`,
+            see `camgate.models.weights.find_weights`. A last layer of another shape is left random, so that
+            weights for other classes can be used.
+        frozen_epochs: epochs before, in which only the last layer is trained, on features of the frozen rest
+            that are computed once, without augmentation. Fast on a CPU; makes sense with `weights`.
+        backbone_rate: learning rate of all but the last layer, as a share of `learning_rate`; None: 0.1
+            after frozen epochs, else 1.
         allow_code: also for a builder that is an import path.
         progress: one line on standard error.
         on_epoch: called with the epoch (from 1) and its metrics.
@@ -101,7 +108,16 @@ def train_classifier(
     """
     if learning_rate is None:
         learning_rate = 1e-2 if builder == "resnet_small" and weights is None else 1e-3
-    _check_options(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
+    if backbone_rate is None:
+        backbone_rate = 0.1 if frozen_epochs else 1.0
+    _check_options(
+        epochs=epochs,
+        frozen_epochs=frozen_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        backbone_rate=backbone_rate,
+    )
     fitting = _lightning()
     names = _training_classes(manifest, classes)
     train_rows, validation_rows = training_rows(manifest, seed=seed)
@@ -110,28 +126,61 @@ def train_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = build(builder, builder_args, len(names), allow_code=allow_code)
-    fresh = [] if weights is None else start_from(module, Path(weights))
+    fresh = [] if weights is None else start_from(module, weights, builder)
     classifier = Classifier(
         module, names, how, target_layer=target_layer, builder=builder, builder_args=builder_args
     )
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "seed": seed}
     training, faults = batches(train_rows, how, names, shuffle=True, **options)
     validation, more_faults = batches(validation_rows, how, names, shuffle=False, **options)
-    fitted = fitting.fit(
-        classifier,
-        training,
-        validation,
-        settings=fitting.FitSettings(
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            patience=patience,
-            seed=seed,
-            augmentation=augmentation,
-        ),
-        progress=ProgressLine(epochs=epochs, batches=len(training), enabled=progress),  # type: ignore[arg-type]
-        on_epoch=on_epoch,
-    )
+    head = head_of(classifier) if frozen_epochs else None
+    history: list[dict[str, Any]] = []
+    best_epoch = 0
+
+    def told(epoch: int, metrics: Mapping[str, float]) -> None:
+        if on_epoch is not None:
+            on_epoch(len(history) + epoch, metrics)
+
+    if head is not None:
+        module.eval()
+        with fitting.reproducible(seed):
+            line = ProgressLine(
+                epochs=frozen_epochs, batches=1, enabled=progress, what="training the last layer"
+            )
+            first, best_epoch = train_head(
+                classifier,
+                head,
+                in_order(training),
+                validation,
+                epochs=frozen_epochs,
+                weight_decay=weight_decay,
+                patience=patience,
+                seed=seed,
+                progress=line,
+                on_epoch=told,
+            )
+        history += [{**row, "phase": "frozen"} for row in first]
+    fitted = fitting.Fitted([], 0)
+    if epochs:
+        fitted = fitting.fit(
+            classifier,
+            training,
+            validation,
+            settings=fitting.FitSettings(
+                epochs=epochs,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                patience=patience,
+                seed=seed,
+                augmentation=augmentation,
+                head=head,
+                backbone_rate=backbone_rate,
+            ),
+            progress=ProgressLine(epochs=epochs, batches=len(training), enabled=progress),  # type: ignore[arg-type]
+            on_epoch=told,
+        )
+        best_epoch = len(history) + fitted.best_epoch
+        history += [{**row, "epoch": len(history) + row["epoch"], "phase": "whole"} for row in fitted.history]
     unreadable = {*faults, *more_faults, *fitted.faults}
     refuse_unreadable(sorted(unreadable), len(train_rows) + len(validation_rows))
     parameters = {
@@ -141,9 +190,11 @@ def train_classifier(
         "size": list(how.size),
         "resize": how.resize,
         "epochs": epochs,
-        "best_epoch": fitted.best_epoch,
+        "frozen_epochs": frozen_epochs,
+        "best_epoch": best_epoch,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "backbone_rate": backbone_rate,
         "weight_decay": weight_decay,
         "patience": patience,
         "augmentation": str(augmentation),
@@ -154,50 +205,7 @@ def train_classifier(
         "validation_images": len(validation_rows),
         "unreadable_images": len(unreadable),
     }
-    return TrainingResult(classifier, pd.DataFrame(fitted.history), fitted.best_epoch, parameters)
-
-
-def start_from(module: nn.Module, path: Path) -> list[str]:
-    """Copy the weights in `path` into `module`; a last layer of another shape stays as it is.
-
-    Args:
-        module: as built.
-        path: safetensors (by suffix), else a state dict that `torch.load(weights_only=True)` reads.
-
-    Returns:
-        Names of the tensors that were left as they are.
-
-    Raises:
-        ModelError: the file is missing, damaged, no state dict, or does not fit; the path is in the message.
-    """
-    tensors = _state_in(path)
-    state = module.state_dict()
-    heads = [name for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
-    kept = [
-        name
-        for head in heads
-        for name in (f"{head}.weight", f"{head}.bias")
-        if name in state and (name not in tensors or tensors[name].shape != state[name].shape)
-    ]
-    merged = {**tensors, **{name: state[name].clone() for name in kept}}
-    restore_state(module, merged, source=str(path), keep_types=True)
-    return kept
-
-
-def _state_in(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file of weights")
-    if path.suffix == ".safetensors":
-        return parse_safetensors(path.read_bytes(), source=str(path))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that it cannot or will not read
-        raise ModelError(f"{path}: cannot be read as plain weights ({str(error).splitlines()[0]})") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path}: holds no state dict (names with tensors)")
-    return dict(content)
+    return TrainingResult(classifier, pd.DataFrame(history), best_epoch, parameters)
 
 
 def _lightning() -> ModuleType:
@@ -210,9 +218,18 @@ def _lightning() -> ModuleType:
     return fitting
 
 
-def _check_options(*, epochs: int, batch_size: int, learning_rate: float, patience: int) -> None:
+def _check_options(
+    *,
+    epochs: int,
+    frozen_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    patience: int,
+    backbone_rate: float,
+) -> None:
     for name, value, least in (
-        ("epochs", epochs, 1),
+        ("frozen_epochs", frozen_epochs, 0),
+        ("epochs", epochs, 0 if frozen_epochs > 0 else 1),
         ("batch_size", batch_size, 2),
         ("patience", patience, 1),
     ):
@@ -220,6 +237,8 @@ def _check_options(*, epochs: int, batch_size: int, learning_rate: float, patien
             raise InputError(f"`{name}` must be at least {least}, got {value}")
     if not 0 < learning_rate < float("inf"):
         raise InputError(f"`learning_rate` must be positive and finite, got {learning_rate}")
+    if not 0 < backbone_rate <= 1:
+        raise InputError(f"`backbone_rate` must be above 0 and at most 1, got {backbone_rate}")
 
 
 def _training_classes(manifest: pd.DataFrame, classes: Sequence[str] | None) -> tuple[str, ...]:

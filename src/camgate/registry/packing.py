@@ -15,7 +15,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 import camgate
 from camgate.errors import ModelError
-from camgate.models.builders import BUILDERS
+from camgate.models.builders import BUILDERS, requirements_of
 from camgate.models.classifier import Classifier
 from camgate.models.storage import SPEC_FILE, WEIGHTS_FILE
 from camgate.registry import __path__ as _here
@@ -73,7 +73,7 @@ def pack_classifier(
             python_model=str(Path(_here[0]) / ENTRY),
             artifacts={"weights": str(spec_folder / WEIGHTS_FILE), "spec": str(spec_folder / SPEC_FILE)},
             code_paths=[str(code), *map(str, code_paths)],
-            pip_requirements=[*_pinned(), *requirements],
+            pip_requirements=[*_pinned(classifier.builder), *requirements],
             signature=_signature(classifier),
             mlflow_model=model,
         )
@@ -113,9 +113,12 @@ def _all_but_python(folder: str, names: list[str]) -> set[str]:
     }
 
 
-def _pinned() -> list[str]:
+def _pinned(builder: str | None) -> list[str]:
     # A local part such as `+cpu` names a build that the package index does not have.
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+    return [
+        f"{name}=={metadata.version(name).partition('+')[0]}"
+        for name in (*REQUIREMENTS, *requirements_of(builder))
+    ]
 
 
 def _signature(classifier: Classifier) -> ModelSignature:
