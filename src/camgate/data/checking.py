@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
 
 from camgate.data.images import UnreadableImage, read_size
 from camgate.data.many_files import for_each_file
 from camgate.data.regions import zones_from_json
+from camgate.data.rle import cell_size, is_region_cell
+from camgate.errors import InputError
 
 Header = tuple[int, int] | str
 """Size `(height, width)`, or what is wrong with the file; `MISSING` when it is not there."""
@@ -31,7 +32,7 @@ def file_faults(
         readable header.
     """
     image_headers = for_each_file(_header, images)
-    region_headers = for_each_file(partial(_header, mask=True), regions)
+    region_headers = for_each_file(_region_header, regions)
     faults: list[tuple[int, str, str]] = []
     unreadable: list[str] = []
     for position, (image, header) in enumerate(zip(images, image_headers, strict=True)):
@@ -53,7 +54,8 @@ def file_faults(
                 (
                     position,
                     "region",
-                    f"{regions[position]} is {region[1]}x{region[0]} pixels (width x height), its upright "
+                    f"{_name(regions[position])} is {region[1]}x{region[0]} pixels (width x height), its "
+                    "upright "
                     f"image {header[1]}x{header[0]}; they must be equal",
                 )
             )
@@ -71,6 +73,19 @@ def _header(path: str | None, *, mask: bool = False) -> Header | None:
         if not os.path.exists(path):
             return MISSING
         return str(error).removesuffix(".")
+
+
+def _region_header(cell: str | None) -> Header | None:
+    if not is_region_cell(cell):
+        return _header(cell, mask=True)
+    try:
+        return cell_size(str(cell))
+    except InputError as error:
+        return str(error).removesuffix(".")
+
+
+def _name(cell: str | None) -> str:
+    return "the cell's region" if is_region_cell(cell) else str(cell)
 
 
 def _hint(path: str) -> str:

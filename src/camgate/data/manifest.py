@@ -16,6 +16,7 @@ from camgate.data.cells import as_text, is_blank, locate
 from camgate.data.checking import file_faults
 from camgate.data.digest import data_digest
 from camgate.data.regions import zones_from_json, zones_to_json
+from camgate.data.rle import is_region_cell
 from camgate.data.splits import audited_rows, training_rows
 from camgate.errors import InputError, ManifestError
 
@@ -43,7 +44,8 @@ def validate_manifest(
 
     Args:
         frame: columns `image` (path or `file://` address) and `label`; optionally `image_id`, `region`
-            (mask, non-zero = valid), `split`, `group`, `zone`; others are kept as they are.
+            (mask, non-zero = valid, or a cell of `camgate.data.rle`), `split`, `group`, `zone`; others are
+            kept as they are.
         source: name for messages, e.g. the file.
         root: folder that relative paths start from; None: the working directory.
         classes: the labels a model knows. Then every label must be one of them, and each of them must
@@ -69,10 +71,19 @@ def validate_manifest(
 
     images = _paths(result["image"].tolist(), "image", base, fault)
     given = result["region"].tolist() if "region" in result else [None] * len(result)
-    regions = _paths(given, "region", base, fault)
+    # A cell that holds the region itself (JSON, see camgate.data.rle) is no path.
+    inline = [cell if is_region_cell(cell) else None for cell in given]
+    places = _paths(
+        [None if text else cell for cell, text in zip(given, inline, strict=True)], "region", base, fault
+    )
+    regions = [text or place for text, place in zip(inline, places, strict=True)]
     labels = [as_text(cell) for cell in result["label"].tolist()]
     general = _label_faults(labels, classes, fault)
-    _repeated(images, "image", numbers, fault)
+    crops = [as_text(cell) for cell in result["crop"].tolist()] if "crop" in result else [""] * len(result)
+    windows = [
+        f"{image} [{crop}]" if image and crop else image for image, crop in zip(images, crops, strict=True)
+    ]
+    _repeated(windows, "image", numbers, fault)
     if "image_id" in result:
         ids: list[str] = [as_text(cell) for cell in result["image_id"].tolist()]
         for position, name in enumerate(ids):
