@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def build_manifest(
     source: str,
     root: Path,
     faults: list[str],
-    known: Collection[str] = (),
+    known: set[str],
     zone: Zone | Sequence[Zone] | None = None,
     check_files: bool = True,
 ) -> pd.DataFrame:
@@ -50,7 +50,8 @@ def build_manifest(
         source: the annotations, for messages.
         root: folder that `image_id`s are made from.
         faults: what the reader of `images` finds while it yields them.
-        known: categories that the annotations declare, whether or not they occur.
+        known: categories that the annotations declare, whether or not they occur or count; the reader may add to
+            it while it yields.
         zone: fixed zone(s) of the camera.
         check_files: look at the images' headers.
 
@@ -60,13 +61,18 @@ def build_manifest(
     Raises:
         ManifestError: any fault.
     """
-    tally = _Tally(categories=set(known))
+    tally = _Tally(categories=known)
     labels = None if choice.label_from == "category" else labels_from(choice.label_from)
     rows: list[dict[str, Any]] = []
+    before = len(faults)
     for image in images:
         tally.images += 1
+        if len(faults) > before:  # its annotations are broken: that is enough to say about it
+            before = len(faults)
+            continue
         tally.categories.update(instance.category for instance in image.instances)
         rows += _by_category(image, choice, tally) if labels is None else _labelled(image, labels, faults)
+        before = len(faults)
     faults += tally.faults(choice)
     if not rows and not faults:
         faults.append(f"no row remains of {tally.images} image(s); {tally.dropped() or 'nothing is listed'}")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camgate.data.formats.reading import Size, need
-from camgate.data.rle import decode_runs, encode_runs, rle_cell
+from camgate.data.rle import cell_pixels, decode_runs, encode_runs, rle_cell
 
 OUTSIDE = 2.0
 """Pixels by which a corner may lie outside the image, for tools round differently; it is clipped."""
@@ -134,7 +134,7 @@ def cell(valid: Runs, void: Sequence[Runs], size: Size) -> str:
 
 
 def _pixels(runs: Runs, size: Size) -> NDArray[np.bool_]:
-    return np.asarray(_coco().decode(_object(runs, size)), dtype=bool)
+    return cell_pixels(rle_cell(size, runs.decode("ascii")))[0]
 
 
 def _object(runs: Runs, size: Size) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def load_voc(
         if not place.is_dir():
             raise InputError(f"{place}: no such folder; the {what} of a VOC data set are expected there.")
     faults: list[str] = []
+    known: set[str] = set()
     masks = VocMasks(root, class_names)
     found = _pairs(root / "Annotations", pictures, faults)
     if regions == "masks":
@@ -110,6 +111,7 @@ def load_voc(
             except ValueError as error:
                 faults.append(f"{xml}: {error}")
                 continue
+            known.update(one.category for one in file.objects)
             if regions != "boxes" and masks.has(xml.stem):
                 instances, void = masks.read(xml.stem, file, size, choice, difficult == "void", faults)
             else:
@@ -125,6 +127,7 @@ def load_voc(
         source=str(root),
         root=pictures,
         faults=faults,
+        known=known,
         zone=zone,
         check_files=check_files,
     )
