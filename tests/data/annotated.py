@@ -114,7 +114,9 @@ def write_yolo(
         if lines:
             label = root / "labels" / split / Path(file).with_suffix(".txt").name
             label.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (root / "data.yaml").write_text(f"{split}: images/{split}\nnames: {json.dumps(names)}\n", encoding="utf-8")
+    (root / "data.yaml").write_text(
+        f"{split}: images/{split}\nnames: {json.dumps(names)}\n", encoding="utf-8"
+    )
     return root
 
 

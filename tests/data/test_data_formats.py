@@ -98,7 +98,9 @@ def test_drop_that_leaves_nothing_is_an_error(read: Load) -> None:
 
 def test_largest_takes_the_category_of_the_largest_instance(read: Load) -> None:
     manifest = read(MIXED, multiple="largest", empty_label="empty")
-    labels = {Path(image).name: label for image, label in zip(manifest["image"], manifest["label"], strict=True)}
+    labels = {
+        Path(image).name: label for image, label in zip(manifest["image"], manifest["label"], strict=True)
+    }
     # both.png: dog and person are equal, the first counts; persons together are more, but not one alone.
     assert labels == {"one.png": "dog", "both.png": "dog", "also.png": "dog", "none.png": "empty"}
     np.testing.assert_array_equal(pixels(row(manifest, "both.png")["region"]), painted((0, 0, 30, 20)))
@@ -155,7 +157,9 @@ def test_label_from_folder_leaves_no_region_where_nothing_matches(read: Load, tm
     listing.write_text(json.dumps([{"image": name, "label": label} for name, label in labels.items()]))
     for source in (table, listing):
         manifest = read(MIXED, label_from=str(source))
-        assert {Path(i).name: label for i, label in zip(manifest["image"], manifest["label"], strict=True)} == labels
+        assert {
+            Path(i).name: label for i, label in zip(manifest["image"], manifest["label"], strict=True)
+        } == labels
         np.testing.assert_array_equal(
             pixels(row(manifest, "both.png")["region"]), painted((30, 20, 60, 40), (50, 0, 60, 10))
         )
@@ -179,7 +183,7 @@ def test_label_files_with_faults(read: Load, tmp_path: Path) -> None:
     assert len(caught.value.faults) == 2
     assert "names no label for it" in str(caught.value)
     table.write_text("image,lable\na.png,dog\n")
-    with pytest.raises(InputError, match="no column 'label'; .*did you mean 'lable'"):
+    with pytest.raises(InputError, match=r"no column 'label'; .*did you mean 'lable'"):
         read(label_from=str(table))
     with pytest.raises(InputError, match="no such file"):
         read(label_from=str(tmp_path / "absent.csv"))

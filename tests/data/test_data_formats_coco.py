@@ -85,7 +85,13 @@ def test_without_segmentation_the_box_is_the_region(file: Path, empty: Any) -> N
 def crowd(file: Path, image: int, category: int, mask: np.ndarray) -> Path:
     content = json.loads(file.read_text())
     content["annotations"].append(
-        {"id": 900, "image_id": image, "category_id": category, "iscrowd": 1, "segmentation": uncompressed(mask)}
+        {
+            "id": 900,
+            "image_id": image,
+            "category_id": category,
+            "iscrowd": 1,
+            "segmentation": uncompressed(mask),
+        }
     )
     return dump(file, content)
 
@@ -139,7 +145,7 @@ def test_label_from_a_key(file: Path) -> None:
     assert load_coco(file, label_from="label")["label"].tolist() == ["l0", "l1", "l2"]
     manifest = load_coco(file, label_from="kind")
     assert [pixels(cell).any() for cell in manifest["region"]] == [True, False, True]
-    with pytest.raises(ManifestError, match="no column 'knd'.*did you mean 'kind'"):
+    with pytest.raises(ManifestError, match=r"no column 'knd'.*did you mean 'kind'"):
         load_coco(file, label_from="knd")
 
 
@@ -193,12 +199,27 @@ def test_an_image_that_cannot_be_read_is_left_to_the_audit(
         ("annotations", 0, {"segmentation": [[1, 1, 9, 9]]}, ["annotation id 101", "2 corner(s)"]),
         ("annotations", 0, {"segmentation": [[1, 1, 9, 9, 5, 5, 3]]}, ["annotation id 101", "odd number"]),
         ("annotations", 0, {"segmentation": [[1, 1, 9, 9, 5, None]]}, ["annotation id 101", "finite"]),
-        ("annotations", 0, {"segmentation": [[1, 1, 63, 9, 5, 5]]}, ["annotation id 101", "outside", "x 1 to 63"]),
+        (
+            "annotations",
+            0,
+            {"segmentation": [[1, 1, 63, 9, 5, 5]]},
+            ["annotation id 101", "outside", "x 1 to 63"],
+        ),
         ("annotations", 0, {"segmentation": [[1, 1, float("inf"), 9, 5, 5]]}, ["id 101", "finite"]),
         ("annotations", 0, {"segmentation": [1, 1, 9, 9, 5, 5]}, ["annotation id 101", "list of numbers"]),
         ("annotations", 0, {"segmentation": {"size": [H, W - 1], "counts": [H * W]}}, ["id 101", "[40, 59]"]),
-        ("annotations", 0, {"segmentation": {"size": [H, W], "counts": [100]}}, ["id 101", "covers 100 pixels"]),
-        ("annotations", 0, {"segmentation": {"size": [H, W], "counts": [-5, H * W + 5]}}, ["id 101", "0 or more"]),
+        (
+            "annotations",
+            0,
+            {"segmentation": {"size": [H, W], "counts": [100]}},
+            ["id 101", "covers 100 pixels"],
+        ),
+        (
+            "annotations",
+            0,
+            {"segmentation": {"size": [H, W], "counts": [-5, H * W + 5]}},
+            ["id 101", "0 or more"],
+        ),
         ("annotations", 0, {"segmentation": {"size": [H, W], "counts": "5"}}, ["id 101", "covers 5 pixels"]),
         ("annotations", 0, {"segmentation": {"size": [H, W], "counts": "PP"}}, ["id 101", "cut off"]),
         ("images", 1, {"id": 7}, ["images id 7 (b.png)", "that of 'a.png' already"]),
@@ -233,7 +254,9 @@ def test_all_faults_are_collected(file: Path) -> None:
     change(file, "annotations", 2, segmentation=[[1, 2, 3]])
     with pytest.raises(ManifestError) as caught:
         load_coco(file)
-    assert [f.split(" (")[0] for f in caught.value.faults[:3]] == [f"annotation id {n}" for n in (101, 102, 103)]
+    assert [f.split(" (")[0] for f in caught.value.faults[:3]] == [
+        f"annotation id {n}" for n in (101, 102, 103)
+    ]
 
 
 def test_corners_just_outside_are_clipped(file: Path) -> None:
@@ -286,7 +309,3 @@ def test_label_file_names_that_fit_two_images(tmp_path: Path) -> None:
     assert "fits" in fault(file, label_from=str(table))
     table.write_text("image,label\nx/1.png,dog\ny/1.png,cat\n")
     assert load_coco(file, label_from=str(table))["label"].tolist() == ["dog", "cat"]
-
-
-
-

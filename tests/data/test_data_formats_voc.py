@@ -91,9 +91,8 @@ def test_classes_from_the_palette_alone(folder: Path) -> None:
     manifest = load_voc(folder)
     assert manifest["label"].tolist() == ["dog", "person", "dog"]
     np.testing.assert_array_equal(cell_pixels(manifest["region"][1])[0], boxes_as_indices("b.png") > 0)
-    assert "class index 12 has no name" in str(
-        pytest.raises(ManifestError, load_voc, folder, class_names=["dog"]).value
-    )
+    with pytest.raises(ManifestError, match="class index 12 has no name"):
+        load_voc(folder, class_names=["dog"])
 
 
 def test_objects_out_of_order_are_seen_by_their_class(folder: Path) -> None:
@@ -113,13 +112,15 @@ def test_difficult_objects_are_void_or_instances(folder: Path) -> None:
     hard = "<difficult>1</difficult>"
     rewrite(
         folder,
-        voc_object("dog", (11, 6, 30, 25)) + voc_object("dog", (31, 1, 60, 40), hard) + voc_object("person", (1, 1, 5, 5), hard),
+        voc_object("dog", (11, 6, 30, 25))
+        + voc_object("dog", (31, 1, 60, 40), hard)
+        + voc_object("person", (1, 1, 5, 5), hard),
     )
     valid, void = cell_pixels(load_voc(folder)["region"][0])
     assert valid.sum() == 400
     assert void is not None
     assert void.sum() == 30 * 40
-    with pytest.raises(ManifestError, match="dog . person"):
+    with pytest.raises(ManifestError, match=r"dog . person"):
         load_voc(folder, difficult="instance")
     rewrite(folder, voc_object("dog", (11, 6, 30, 25), hard))
     assert "only crowds or difficult objects" in fault(folder)
@@ -193,7 +194,10 @@ def test_several_faults_of_several_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (voc_xml("a.png", voc_object("Zürich", (1, 1, 5, 5))).encode("latin-1"), "not XML, or in another encoding"),
+        (
+            voc_xml("a.png", voc_object("Zürich", (1, 1, 5, 5))).encode("latin-1"),
+            "not XML, or in another encoding",
+        ),
         (b"<annotation>", "not XML"),
         (b"<root/>", "its root is <root>"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "not XML"),

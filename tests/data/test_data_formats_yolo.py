@@ -40,7 +40,9 @@ def fault(place: Path, **options: Any) -> str:
 
 
 def test_polygons_are_those_of_coco(tmp_path: Path) -> None:
-    images = {"a.png": [("dog", (5.0, 5.0, 40.0, 8.0, 20.0, 35.0)), ("dog", (45, 20, 60, 20, 60, 40, 50, 40))]}
+    images = {
+        "a.png": [("dog", (5.0, 5.0, 40.0, 8.0, 20.0, 35.0)), ("dog", (45, 20, 60, 20, 60, 40, 50, 40))]
+    }
     ours = load_yolo(write_yolo(tmp_path / "yolo", images))["region"][0]
     coco = load_coco(write_coco(tmp_path / "coco", images))["region"][0]
     np.testing.assert_array_equal(cell_pixels(ours)[0], cell_pixels(coco)[0])
@@ -60,10 +62,14 @@ def test_splits_of_folders_lists_and_paths(tmp_path: Path) -> None:
     root = tmp_path / "set"
     for split in ("train", "val", "test"):
         write_yolo(root, {f"{split}.png": [("dog", (0, 0, 10, 10))]}, split=split)
-    write_yolo(root, {"more.png": [("dog", (0, 0, 10, 10))], "left.png": [("dog", (0, 0, 9, 9))]}, split="more")
+    write_yolo(
+        root, {"more.png": [("dog", (0, 0, 10, 10))], "left.png": [("dog", (0, 0, 9, 9))]}, split="more"
+    )
     (root / "more.txt").write_text("./images/more/more.png\n\n")
     file = tmp_path / "any.yaml"
-    file.write_text("path: set\ntrain: [images/train, more.txt]\nval: images/val\ntest: images/test\nnames: {0: dog}\n")
+    file.write_text(
+        "path: set\ntrain: [images/train, more.txt]\nval: images/val\ntest: images/test\nnames: {0: dog}\n"
+    )
     manifest = load_yolo(file)
     names = [Path(image).name for image in manifest["image"]]
     assert names == ["train.png", "more.png", "val.png", "test.png"]
@@ -133,7 +139,10 @@ def test_bad_lines_are_named(folder: Path, line: str, what: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [("0 0.5 0.5 0.1 0.1\n".encode("utf-16"), "UTF-16"), ("0 0.5 é\n".encode("latin-1"), "not UTF-8.* in line 1")],
+    [
+        ("0 0.5 0.5 0.1 0.1\n".encode("utf-16"), "UTF-16"),
+        ("0 0.5 é\n".encode("latin-1"), "not UTF-8.* in line 1"),
+    ],
 )
 def test_labels_of_another_encoding(folder: Path, content: bytes, what: str) -> None:
     with pytest.raises(ManifestError, match=what) as caught:

@@ -50,8 +50,8 @@ def build_manifest(
         source: the annotations, for messages.
         root: folder that `image_id`s are made from.
         faults: what the reader of `images` finds while it yields them.
-        known: categories that the annotations declare, whether or not they occur or count; the reader may add to
-            it while it yields.
+        known: categories that the annotations declare, whether or not they occur or count; the reader may
+            add to it while it yields.
         zone: fixed zone(s) of the camera.
         check_files: look at the images' headers.
 

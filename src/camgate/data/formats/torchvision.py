@@ -58,7 +58,7 @@ def from_torchvision(
         InputError: no torchvision data set, one whose annotations another reader takes, or no `folder`.
         ManifestError: faults, each with the number in the data set.
     """
-    base, indices = _unwrapped(dataset)
+    base, chosen = _unwrapped(dataset)
     name = type(base).__name__
     source = f"torchvision's {name}"
     for kind, reader in _ANNOTATED.items():
@@ -70,6 +70,7 @@ def from_torchvision(
             "transformed "
             "already; write a manifest (image, label) and use `load_manifest`."
         )
+    indices = range(len(base)) if chosen is None else chosen
     if len(set(indices)) != len(indices):
         raise InputError(f"the subset of {source} holds an image twice; keep each index once.")
     extra = {} if split is None else {"split": split}
@@ -96,8 +97,8 @@ def from_torchvision(
     )
 
 
-def _unwrapped(dataset: Any) -> tuple[Any, list[int]]:
-    """The data set below subsets and wrappers, and which of its items are wanted."""
+def _unwrapped(dataset: Any) -> tuple[Any, list[int] | None]:
+    """The data set below subsets and wrappers, and which of its items are wanted (None: all)."""
     indices: list[int] | None = None
     while True:
         if isinstance(dataset, Subset):
@@ -108,7 +109,7 @@ def _unwrapped(dataset: Any) -> tuple[Any, list[int]]:
             dataset = dataset._dataset  # by `wrap_dataset_for_transforms_v2`, whose class is private
         else:
             break
-    return dataset, indices if indices is not None else list(range(len(dataset)))
+    return dataset, indices
 
 
 def _files(
