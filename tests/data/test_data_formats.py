@@ -126,6 +126,14 @@ def test_crop_makes_a_row_of_each_instance(read: Load) -> None:
     pd.testing.assert_frame_equal(validate_manifest(manifest), manifest)
 
 
+def test_the_same_crop_twice_is_an_error(read: Load) -> None:
+    manifest = read(MIXED, multiple="crop")
+    manifest.loc[2, "crop"] = manifest.loc[1, "crop"]
+    manifest.loc[2, "image"] = manifest.loc[1, "image"]
+    with pytest.raises(ManifestError, match="row 3, column image"):
+        validate_manifest(manifest)
+
+
 def test_crop_keeps_an_image_without_instances_when_it_has_a_name(read: Load) -> None:
     manifest = read(MIXED, multiple="crop", empty_label="empty")
     empty = row(manifest, "none.png")

@@ -55,8 +55,7 @@ def file_faults(
                     position,
                     "region",
                     f"{_name(regions[position])} is {region[1]}x{region[0]} pixels (width x height), its "
-                    "upright "
-                    f"image {header[1]}x{header[0]}; they must be equal",
+                    f"upright image {header[1]}x{header[0]}; they must be equal",
                 )
             )
     if zones is not None:

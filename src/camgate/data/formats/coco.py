@@ -119,8 +119,7 @@ def _read(file: Path) -> dict[str, Any]:
         found = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
         raise InputError(
             f"{file}: not a COCO instances file; an object with the lists images, annotations and "
-            "categories is "
-            f"expected, found: {found or 'an empty object'}."
+            f"categories is expected, found: {found or 'an empty object'}."
         )
     for part in _PARTS:
         for number, entry in enumerate(content[part], 1):
@@ -207,8 +206,7 @@ def _sizes(
         else:
             faults.append(
                 f"images id {key!r} ({entry['file_name']}): `width` and `height` must be positive whole "
-                "pixels, "
-                f"not {width!r} and {height!r}"
+                f"pixels, not {width!r} and {height!r}"
             )
     headers = Sizes(
         [entries[key][0] for key, size in stated.items() if check_files or size is None],

@@ -69,7 +69,12 @@ def from_huggingface(
 
 
 def _parts(dataset: Any, split: str | None) -> dict[str | None, Any]:
-    hub = import_module("datasets")
+    try:
+        hub = import_module("datasets")
+    except ImportError as error:
+        raise InputError(
+            f"`dataset` is a {type(dataset).__name__}, and `datasets` is not installed ({error})."
+        ) from error
     kinds = (hub.Dataset, hub.IterableDataset)
     if isinstance(dataset, Mapping) and dataset and all(isinstance(part, kinds) for part in dataset.values()):
         if split is not None:
@@ -121,8 +126,7 @@ class _Part:
         if not isinstance(self._features[self._label], hub.ClassLabel | hub.Value):
             raise InputError(
                 f"column {self._label!r} (`label`) holds {self._features[self._label]!r}; one label for "
-                "each image "
-                "is expected (class label, text or whole number)."
+                "each image is expected (class label, text or whole number)."
             )
         return dataset
 

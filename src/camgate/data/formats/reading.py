@@ -95,8 +95,7 @@ class Sizes:
             turned = header == (stated[1], stated[0])
             raise ValueError(
                 f"{path} is {header[1]}x{header[0]} pixels (width x height, upright), but its annotation "
-                "says "
-                f"{stated[1]}x{stated[0]}"
+                f"says {stated[1]}x{stated[0]}"
                 + (
                     "; the annotation may have been drawn on the image before its EXIF orientation was "
                     "applied"

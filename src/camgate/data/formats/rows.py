@@ -117,10 +117,9 @@ class _Tally:
             often = ", ".join(f"{' + '.join(names)} ({n})" for names, n in self.several.most_common(5))
             yield (
                 f"{len(self.mixed)} of {self.images} images hold instances of several categories, most "
-                "often: "
-                f"{often}; the first: {some(self.mixed)}. A row has one label: choose `multiple` = crop (a "
-                "row "
-                "for each instance), largest or drop, name the `categories` that count, or give `label_from`"
+                f"often: {often}; the first: {some(self.mixed)}. A row has one label: choose `multiple` = "
+                "crop (a row for each instance), largest or drop, name the `categories` that count, or "
+                "give `label_from`"
             )
         if choice.multiple in {"crop", "drop"}:
             return
@@ -132,9 +131,8 @@ class _Tally:
         if self.aside:
             yield (
                 f"{len(self.aside)} of {self.images} images hold only crowds or difficult objects, which "
-                "give no "
-                f"label, the first: {some(self.aside)}; leave them out by `multiple` = drop or give "
-                "`label_from`"
+                f"give no label, the first: {some(self.aside)}; leave them out by `multiple` = drop or "
+                "give `label_from`"
             )
 
     def dropped(self) -> str:

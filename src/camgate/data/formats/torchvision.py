@@ -67,8 +67,7 @@ def from_torchvision(
     if not isinstance(base, datasets.VisionDataset):
         raise InputError(
             f"{name} is no torchvision data set, so that it cannot be seen whether its images are "
-            "transformed "
-            "already; write a manifest (image, label) and use `load_manifest`."
+            "transformed already; write a manifest (image, label) and use `load_manifest`."
         )
     indices = range(len(base)) if chosen is None else chosen
     if len(set(indices)) != len(indices):
@@ -82,8 +81,7 @@ def from_torchvision(
     if folder is None:
         raise InputError(
             f"{source} keeps its pictures in memory or in files of its own kind; give `folder`, a new one, "
-            "to "
-            "have them written as PNG."
+            "to have them written as PNG."
         )
     plain = copy.copy(base)
     for attribute in ("transform", "target_transform", "transforms"):

@@ -134,8 +134,7 @@ def load_voc(
     if boxed and len(boxed) < len(found) and regions == "auto":
         _log.warning(
             "%s: %d of %d images have no mask, their boxes are the regions (the first: %s); a box is the "
-            "more "
-            "generous region: use `regions` masks or boxes for one kind alone",
+            "more generous region: use `regions` masks or boxes for one kind alone",
             root,
             len(boxed),
             len(found),

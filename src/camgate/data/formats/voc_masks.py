@@ -68,8 +68,7 @@ class VocMasks:
         if present and present[-1] > len(file.objects):
             raise ValueError(
                 f"{path}: holds index {present[-1]}, but {file.path} has {len(file.objects)} object(s); "
-                "index n is "
-                "the n-th object"
+                "index n is the n-th object"
             )
         instances = []
         for one in file.objects:
@@ -89,8 +88,8 @@ class VocMasks:
         if before != index:
             raise ValueError(
                 f"{path}: object {number} is {category!r} in the XML file, and there SegmentationClass "
-                "holds class "
-                f"index {index}, but {before} for {category!r} in {where}; are the objects out of order?"
+                f"holds class index {index}, but {before} for {category!r} in {where}; are the objects "
+                "out of order?"
             )
 
     def _by_class(

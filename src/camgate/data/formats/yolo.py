@@ -148,8 +148,7 @@ def _instance(
     if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
         raise ValueError(
             f"{len(values)} values; a class and a box are 5, a class and a polygon of 3 or more corners are "
-            "7, 9, "
-            "11 ..."
+            "7, 9, 11 ..."
         )
     # The class and a box are read by supervision. A polygon is not: what it gives without dense masks is the
     # polygon's box, and it takes an odd number of coordinates for a polygon with a confidence.
