@@ -10,8 +10,16 @@ from camgate._version import __version__
 if TYPE_CHECKING:
     from camgate.audit.result import AuditResult
     from camgate.audit.runner import audit
+    from camgate.data.camera import CameraRule, camera_regions
+    from camgate.data.formats.coco import load_coco
+    from camgate.data.formats.huggingface import from_huggingface
+    from camgate.data.formats.torchvision import from_torchvision
+    from camgate.data.formats.voc import load_voc
+    from camgate.data.formats.yolo import load_yolo
     from camgate.data.manifest import validate_manifest
     from camgate.data.preprocessing import Preprocessing
+    from camgate.data.reading import read_data
+    from camgate.data.regions import RegionRule, apply_region_rule
     from camgate.data.sources import load_folder, load_manifest
     from camgate.data.zones import Zone, apply_zone
     from camgate.gate.judge import judge
@@ -22,31 +30,51 @@ if TYPE_CHECKING:
 # Resolved on first use: importing camgate must not import torch, ZenML or MLflow.
 _DOORS = {
     "AuditResult": "camgate.audit.result",
+    "CameraRule": "camgate.data.camera",
     "Classifier": "camgate.models.classifier",
     "Policy": "camgate.gate.policy",
     "Preprocessing": "camgate.data.preprocessing",
+    "RegionRule": "camgate.data.regions",
     "Verdict": "camgate.gate.verdict",
     "Zone": "camgate.data.zones",
+    "apply_region_rule": "camgate.data.regions",
     "apply_zone": "camgate.data.zones",
+    "camera_regions": "camgate.data.camera",
+    "from_huggingface": "camgate.data.formats.huggingface",
+    "from_torchvision": "camgate.data.formats.torchvision",
     "judge": "camgate.gate.judge",
+    "load_coco": "camgate.data.formats.coco",
     "load_folder": "camgate.data.sources",
     "load_manifest": "camgate.data.sources",
+    "load_voc": "camgate.data.formats.voc",
+    "load_yolo": "camgate.data.formats.yolo",
+    "read_data": "camgate.data.reading",
     "validate_manifest": "camgate.data.manifest",
 }
 
 __all__ = [
     "AuditResult",
+    "CameraRule",
     "Classifier",
     "Policy",
     "Preprocessing",
+    "RegionRule",
     "Verdict",
     "Zone",
     "__version__",
+    "apply_region_rule",
     "apply_zone",
     "audit",
+    "camera_regions",
+    "from_huggingface",
+    "from_torchvision",
     "judge",
+    "load_coco",
     "load_folder",
     "load_manifest",
+    "load_voc",
+    "load_yolo",
+    "read_data",
     "validate_manifest",
 ]
 

@@ -38,7 +38,7 @@ def test_plain_and_with_masks_elsewhere(folder: Path) -> None:
 
 def test_rule_and_zones_from_a_yaml_file(folder: Path, tmp_path: Path) -> None:
     left = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
-    file = tmp_path / "data.yaml"
+    file = tmp_path / "options.yaml"
     file.write_text(yaml.safe_dump({"zone": {"polygon": left}, "region": {"combine": "either"}}))
     joined = read_data(folder, file)
     expected = np.zeros(SIZE, dtype=bool)
@@ -64,7 +64,7 @@ def test_camera_fills_in_what_is_missing(folder: Path) -> None:
         ({"region": {"grow": 2}}, r"region\.grow"),
         ({"camera": {"treshold": 3}}, r"camera\.treshold"),
         ({"zone": {"polygon": [[0, 0]]}}, "zone"),
-        ({"masks": "there", "multiple": "largest"}, "multiple.*masks"),
+        ({"maskz": "there"}, r"no option 'maskz' for load_folder; did you mean 'masks'\?"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(folder: Path, options: dict, message: str) -> None:

@@ -16,6 +16,11 @@ from camgate.errors import InputError
 
 StrPath = str | PathLike[str]
 
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"}
+)
+
 LOSSY_MASK = (
     "a mask saved as JPEG: compression noise makes pixels outside the object non-zero, that is, valid; "
     "save masks as PNG"

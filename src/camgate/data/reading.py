@@ -13,16 +13,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from camgate.data.camera import CameraRule, camera_regions
 from camgate.data.regions import RegionRule, apply_region_rule
-from camgate.data.sources import load_data, load_folder
+from camgate.data.sources import load_data
 from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError
 
 
 class DataOptions(BaseModel):
-    """How data are read, beside where they are. Further keys are options of the format's own reader.
+    """How data are read, beside where they are.
+
+    Further keys are options of the format's own reader, such as `masks` of `load_folder` or `multiple` of
+    `load_coco`.
 
     Attributes:
-        masks: folder of masks beside a folder of images, see `camgate.load_folder`.
         zone: fixed zone or zones of the camera, on top of what the data say.
         camera: derive regions from the difference to the camera's median where the data give none.
         region: how masks are grown, shrunk and joined with zones.
@@ -30,7 +32,6 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    masks: str | None = None
     zone: Zone | tuple[Zone, ...] | None = None
     camera: CameraRule | None = None
     region: RegionRule | None = None
@@ -76,13 +77,7 @@ def read_data(
         InputError: the data or an option cannot be used.
     """
     how = DataOptions.read(options)
-    rest = how.model_extra or {}
-    if how.masks is None:
-        manifest = load_data(path, rest)
-    elif rest:
-        raise InputError(f"option(s) {', '.join(rest)}: not used where `masks` names a folder of masks.")
-    else:
-        manifest = load_folder(path, how.masks)
+    manifest = load_data(path, options=how.model_extra)
     if how.zone is not None:
         manifest = apply_zone(manifest, how.zone)
     if how.camera is not None:

@@ -1,24 +1,26 @@
-"""Where manifests come from: folders, CSV and Parquet files."""
+"""Where manifests come from: folders, CSV and Parquet files, and whatever `load_data` recognises."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from camgate.data.formats.coco import load_coco
+from camgate.data.formats.voc import load_voc
+from camgate.data.formats.yolo import load_yolo
+from camgate.data.images import IMAGE_SUFFIXES
 from camgate.data.manifest import validate_manifest
 from camgate.data.tables import parse_csv, parse_parquet
 from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError, ManifestError
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"}
-)
 SPLITS = frozenset({"train", "val", "validation", "test"})
 _PARQUET = frozenset({".parquet", ".pq"})
 
@@ -124,38 +126,62 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
     return validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
 
 
-def load_data(path: StrPath, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def load_data(path: StrPath, *, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Read data in whatever known layout it has.
 
     Args:
-        path: a `.csv` or `.parquet` manifest, or a folder that holds `manifest.csv` or
-            `manifest.parquet`, or `images/` and (optionally) `masks/`, or class sub-folders.
-        options: of the format's reader; these layouts have none.
+        path: a `.csv` or `.parquet` manifest, a COCO `.json` file, a YOLO `.yaml` file, or a folder that
+            holds `manifest.csv` or `manifest.parquet`, or `data.yaml` (YOLO), or `Annotations/` and
+            `JPEGImages/` (Pascal VOC), or `images/` and (optionally) `masks/`, or class sub-folders.
+        options: keyword arguments for the layout's reader, e.g. `{"multiple": "largest"}` for `load_coco`.
 
     Returns:
         A validated manifest.
 
     Raises:
-        InputError: nothing of that kind is there.
+        InputError: nothing of that kind is there, or an option that its reader does not have.
     """
-    place = Path(path).absolute()
-    if options:
-        raise InputError(f"{place}: unknown option(s) {', '.join(options)} for data of this kind.")
+    reader, arguments = _reader(Path(path).absolute())
+    given = dict(options or {})
+    known = [name for name in inspect.signature(reader).parameters if name not in arguments]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            raise InputError(
+                f"{path}: no option {name!r} for {reader.__name__}"
+                f"{f'; did you mean {near[0]!r}?' if near else ''} (there are: {', '.join(known)})."
+            )
+    return reader(**arguments, **given)
+
+
+def _reader(place: Path) -> tuple[Callable[..., pd.DataFrame], dict[str, Path]]:
+    """Who reads this, and what it is to be called with."""
+    suffix = place.suffix.lower()
+    if not place.is_dir() and suffix == ".json":
+        return load_coco, {"annotations": place}
+    if not place.is_dir() and suffix in {".yaml", ".yml"}:
+        return load_yolo, {"folder_or_yaml": place}
     if not place.is_dir():
-        return load_manifest(place)
+        return load_manifest, {"path": place}
     named = [place / name for name in ("manifest.csv", "manifest.parquet") if (place / name).is_file()]
     if len(named) > 1:
         raise InputError(f"{place}: holds manifest.csv and manifest.parquet; name the one to use.")
     if named:
-        return load_manifest(named[0])
+        return load_manifest, {"path": named[0]}
+    if (place / "data.yaml").is_file():
+        return load_yolo, {"folder_or_yaml": place}
+    if (place / "Annotations").is_dir() and (place / "JPEGImages").is_dir():
+        return load_voc, {"folder": place}
     if (place / "images").is_dir():
-        return load_folder(place / "images", place / "masks" if (place / "masks").is_dir() else None)
+        masks = {"masks": place / "masks"} if (place / "masks").is_dir() else {}
+        return load_folder, {"images": place / "images", **masks}
     if not _subfolders(place):
         raise InputError(
-            f"{place}: no data found; expected manifest.csv, manifest.parquet, images/ (and masks/), or one "
-            "sub-folder for each class."
+            f"{place}: no data found; expected manifest.csv, manifest.parquet, data.yaml (YOLO), "
+            "Annotations/ and JPEGImages/ (VOC), images/ (and masks/), or one sub-folder for each class. "
+            "A COCO file is named itself."
         )
-    return load_folder(place)
+    return load_folder, {"images": place}
 
 
 def _folder(path: StrPath, what: str) -> Path:
