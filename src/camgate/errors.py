@@ -8,6 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def some_of(names: Sequence[object], shown: int = 8) -> str:
+    """The first names, and how many more there are: a message stays readable with a thousand classes."""
+    listed = ", ".join(str(name) for name in list(names)[:shown])
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
+
+
 class CamgateError(Exception):
     """Base class: the message is fit to be shown to a user without a traceback."""
 

@@ -101,7 +101,7 @@ def test_more_outputs_than_classes_names_both_numbers(random_images: Images) -> 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((torch.zeros(2, 2),), "returns tuple"),
+        ([torch.zeros(2, 2)], "returns list"),
         (torch.zeros(2, 2, 1), r"\(2, 2, 1\)"),
         (torch.zeros(3, 2), r"\(3, 2\)"),
         (torch.zeros(2, 2, dtype=torch.int64), "floating point"),

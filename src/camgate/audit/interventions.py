@@ -106,9 +106,9 @@ def fill_hole(image: np.ndarray, hole: np.ndarray, *, median: np.ndarray | None 
     """Fill the hole by the camera's median where one is given, else by inpainting (Telea 2004).
 
     Args:
-        image: uint8 `(H, W, 3)`.
+        image: uint8 `(H, W, C)`.
         hole: bool `(H, W)`.
-        median: uint8 `(H, W, 3)`, the fixed camera's median image.
+        median: uint8 `(H, W, C)`, the fixed camera's median image.
     """
     if not hole.any():
         return image
@@ -116,7 +116,11 @@ def fill_hole(image: np.ndarray, hole: np.ndarray, *, median: np.ndarray | None 
         return np.where(hole[..., None], median, image)
     if hole.all():
         return np.broadcast_to(image.mean(axis=(0, 1), keepdims=True), image.shape).astype(np.uint8)
-    return np.asarray(cv2.inpaint(image, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA))
+    mask = hole.astype(np.uint8)
+    if image.shape[2] == 3:
+        return np.asarray(cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA))
+    bands = [np.ascontiguousarray(image[..., band]) for band in range(image.shape[2])]
+    return np.stack([cv2.inpaint(band, mask, 3, cv2.INPAINT_TELEA) for band in bands], axis=2)
 
 
 def composite(
@@ -131,9 +135,9 @@ def composite(
     """The recipient's valid pixels on the donor's background, edges feathered.
 
     Args:
-        recipient: uint8 `(H, W, 3)`.
+        recipient: uint8 `(H, W, C)`.
         region: bool `(H, W)`, the recipient's valid pixels; all False replaces the whole image.
-        donor: uint8 `(H, W, 3)`.
+        donor: uint8 `(H, W, C)`.
         hole: bool `(H, W)`, union of both donors' objects, already widened.
         margin: share of the shorter side by which the kept pixels are widened.
         median: see `fill_hole`.
@@ -168,11 +172,11 @@ def make_composites(
     margin: float,
     median_of: Callable[[int], np.ndarray | None],
 ) -> Iterator[tuple[Pairing, np.ndarray, np.ndarray]]:
-    """Yield (pairing, same-class composite, other-class composite), uint8 `(H, W, 3)` each.
+    """Yield (pairing, same-class composite, other-class composite), uint8 `(H, W, C)` each.
 
     Args:
         pairings: from `pair_donors`.
-        load: row number -> image uint8 `(H, W, 3)` and valid region bool `(H, W)`.
+        load: row number -> image uint8 `(H, W, C)` and valid region bool `(H, W)`.
         margin: share of the shorter side around kept objects; the donors' hole is a little wider.
         median_of: donor's row number -> its camera's median, None to inpaint.
     """

@@ -17,6 +17,7 @@ from camgate.audit.result import AuditResult, AuditSettings, GalleryItem
 from camgate.audit.scores import RegionGrid, centre_map
 from camgate.data.cells import as_text
 from camgate.data.dataset import ImageDataset, make_loader
+from camgate.data.images import to_rgb
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
 from camgate.data.regions import RegionRule, rule_from_json
 from camgate.errors import InputError
@@ -108,6 +109,8 @@ def audit(
             )
     rows, warnings = audited_rows(manifest)
     warnings = (*warnings, *_changed_regions(rows))
+    if model.head_in_words is not None:
+        warnings = (*warnings, model.head_in_words)
     if rows["label"].nunique() < 2:
         raise InputError(
             f"all {len(rows)} audited images are labelled {rows['label'].iloc[0]!r}; an audit needs at least "
@@ -286,7 +289,7 @@ def _gallery(
                     image_id=str(scores.at[row, "image_id"]),
                     kind=kind,
                     rank=rank,
-                    image=view.image,
+                    image=to_rgb(view.image),
                     heatmap=maps[int(row)],
                     region=view.region,
                 )

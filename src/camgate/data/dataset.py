@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
     Attributes:
         index: position in the manifest.
-        image: `(3, h, w)` uint8; zeros when there is a fault.
+        image: `(C, h, w)` uint8, C = channels of the preprocessing; zeros when there is a fault.
         region: `(h, w)` bool, True = valid; all False without a region.
         has_region: False without a region, and for one without a single valid pixel.
         label: position in `classes`, -1 when the label is not among them.
@@ -51,7 +51,7 @@ class Batch:
 
     Attributes:
         index: `(B,)` int64.
-        images: `(B, 3, h, w)` uint8.
+        images: `(B, C, h, w)` uint8.
         regions: `(B, h, w)` bool.
         has_region: `(B,)` bool.
         labels: `(B,)` int64.
@@ -93,7 +93,7 @@ class ImageDataset(Dataset[Sample]):
                 `region_rule`, `crop`.
             preprocessing: the model's geometry.
             classes: in the model's order.
-            augment: called with the uint8 image `(3, h, w)` and the region mask `(h, w)` after geometry;
+            augment: called with the uint8 image `(C, h, w)` and the region mask `(h, w)` after geometry;
                 must return both, moved together (any torchvision v2 transform does).
         """
         missing = {"image", "label"} - set(manifest.columns)
@@ -119,7 +119,7 @@ class ImageDataset(Dataset[Sample]):
             image, region, void = self._read(index)
         except InputError as error:
             height, width = self.preprocessing.size
-            blank = torch.zeros((3, height, width), dtype=torch.uint8)
+            blank = torch.zeros((self.preprocessing.channels, height, width), dtype=torch.uint8)
             return Sample(
                 index, blank, torch.zeros((height, width), dtype=torch.bool), False, label, str(error)
             )
@@ -129,7 +129,7 @@ class ImageDataset(Dataset[Sample]):
         return Sample(index, image, region, bool(region.any()), label, None, void)
 
     def _read(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        pixels = read_image(self._images[index])
+        pixels = read_image(self._images[index], channels=self.preprocessing.channels)
         size = (pixels.shape[0], pixels.shape[1])
         valid, void = pixels_for({name: cells[index] for name, cells in self._places.items()}, size)
         valid = np.zeros(size, bool) if valid is None else valid

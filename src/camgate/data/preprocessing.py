@@ -27,7 +27,7 @@ class Preprocessing(BaseModel):
 
     Attributes:
         size: `(height, width)` of the model's input in pixels.
-        mean: per channel, in units of the range 0..1.
+        mean: per channel, in units of the range 0..1; as many values as the model's input has channels.
         std: per channel, in units of the range 0..1.
         resize: `squash` stretches to the size; `crop` scales until the size is covered, then crops the
             centre; `letterbox` scales until it fits, then pads with `mean` - padding is invalid.
@@ -37,8 +37,8 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: tuple[int, int]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     resize: Literal["squash", "crop", "letterbox"] = "squash"
     antialias: bool = True
 
@@ -46,11 +46,21 @@ class Preprocessing(BaseModel):
     def _ranges(self) -> Self:
         if min(self.size) < 1:
             raise ValueError(f"`size` is (height, width) in pixels, both at least 1; got {self.size}")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(
+                "`mean` and `std` have one value a channel each (default: the 3 of ImageNet's RGB); got "
+                f"{len(self.mean)} and {len(self.std)}"
+            )
         if not all(0.0 <= value <= 1.0 for value in self.mean):
             raise ValueError(f"`mean` is in units of the range 0..1 (divide by 255); got {self.mean}")
         if not all(0.0 < value <= 1.0 for value in self.std):
             raise ValueError(f"`std` is in units of the range 0..1, above 0; got {self.std}")
         return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the model's input: 3 is RGB, 1 grey, else the bands of the image files."""
+        return len(self.mean)
 
     def geometry(self, image: NDArray[np.uint8], region: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Bring an image and its region to the model's size, both by the same transform.
@@ -59,17 +69,19 @@ class Preprocessing(BaseModel):
         vanishes by scaling, only by lying outside a crop.
 
         Args:
-            image: `(H, W, 3)` uint8.
+            image: `(H, W, C)` uint8, of as many channels as `mean` has values.
             region: `(H, W)` bool, True = valid.
 
         Returns:
-            Image `(3, h, w)` uint8 and region `(h, w)` bool, contiguous tensors.
+            Image `(C, h, w)` uint8 and region `(h, w)` bool, contiguous tensors.
 
         Raises:
             InputError: shapes or types that do not fit.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"`image` must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != self.channels or image.dtype != np.uint8:
+            raise InputError(
+                f"`image` must be (H, W, {self.channels}) uint8, got {image.shape} {image.dtype}"
+            )
         if region.shape != image.shape[:2] or region.dtype != np.bool_:
             raise InputError(
                 f"`region` must be bool of the image's size {image.shape[:2]}, "
@@ -84,18 +96,20 @@ class Preprocessing(BaseModel):
         """Scale a batch to the range the model was trained on: `(x / 255 - mean) / std`.
 
         Args:
-            batch: `(B, 3, h, w)` uint8, on any device.
+            batch: `(B, C, h, w)` uint8, on any device.
 
         Returns:
-            `(B, 3, h, w)` float32 on the same device, in the same memory format.
+            `(B, C, h, w)` float32 on the same device, in the same memory format.
 
         Raises:
             InputError: another shape or type (a float batch was probably normalised before).
         """
-        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 3:
-            raise InputError(f"a batch must be (B, 3, h, w) uint8, got {tuple(batch.shape)} {batch.dtype}")
-        mean = torch.tensor(self.mean, device=batch.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=batch.device).view(1, 3, 1, 1)
+        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != self.channels:
+            raise InputError(
+                f"a batch must be (B, {self.channels}, h, w) uint8, got {tuple(batch.shape)} {batch.dtype}"
+            )
+        mean = torch.tensor(self.mean, device=batch.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).view(1, -1, 1, 1)
         return batch.to(torch.float32).div_(255.0).sub_(mean).div_(std)
 
     def _transform(self, height: int, width: int) -> v2.Transform:

@@ -85,7 +85,7 @@ class Explainer:
         """One forward pass, one short backward pass.
 
         Args:
-            images: uint8 `(B, 3, h, w)`.
+            images: uint8 `(B, C, h, w)`.
             targets: int64 `(B,)`, class to explain; None explains the predicted one.
 
         Raises:

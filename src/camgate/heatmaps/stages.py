@@ -119,9 +119,9 @@ def carries_all(classifier: Classifier, name: str) -> bool:
 
 
 def probe(classifier: Classifier, count: int = 1) -> Tensor:
-    """Noise at the classifier's input size, uint8 `(count, 3, h, w)`, always the same."""
+    """Noise at the classifier's input size, uint8 `(count, C, h, w)`, always the same."""
     generator = torch.Generator().manual_seed(0)
-    shape = (count, 3, *classifier.preprocessing.size)
+    shape = (count, classifier.preprocessing.channels, *classifier.preprocessing.size)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 

@@ -23,7 +23,8 @@ class Augmentation:
         zoom: largest relative change of scale, in and out.
         shift: largest move along each axis, as a fraction of the side. What moves in is mirrored.
         brightness: largest relative change of brightness.
-        contrast: largest relative change of the distance to the image's mean grey.
+        contrast: largest relative change of the distance to the image's mean grey; where an image is neither
+            grey nor RGB, to the mean of each band.
     """
 
     flip: float = 0.5
@@ -45,12 +46,12 @@ class Augmentation:
         """Draw one change an image and apply it to image and region.
 
         Args:
-            images: (B, 3, h, w) uint8.
+            images: (B, C, h, w) uint8.
             regions: (B, h, w) bool.
             generator: the only source of chance, on the CPU.
 
         Returns:
-            Images (B, 3, h, w) uint8 and regions (B, h, w) bool. A region pixel is valid where at least
+            Images (B, C, h, w) uint8 and regions (B, h, w) bool. A region pixel is valid where at least
             half of what moved there is.
         """
         count = len(images)
@@ -67,7 +68,7 @@ class Augmentation:
         theta[:, 1, 1] = scale
         theta[:, 0, 2], theta[:, 1, 2] = 2 * right, 2 * down
         both = warp(torch.cat([images, regions[:, None].to(torch.uint8) * 255], dim=1).float(), theta)
-        pixels, moved = both[:, :3], both[:, 3] >= 127.5
+        pixels, moved = both[:, :-1], both[:, -1] >= 127.5
         pixels = _lit(pixels, brightness.to(pixels.device), contrast.to(pixels.device))
         return pixels.round_().clamp_(0, 255).to(torch.uint8), moved
 
@@ -79,5 +80,7 @@ def warp(planes: Tensor, theta: Tensor) -> Tensor:
 
 
 def _lit(pixels: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
-    grey = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    # Bands that are no colours (infrared, depth) have no common grey to be drawn to.
+    axes = (1, 2, 3) if pixels.shape[1] in (1, 3) else (2, 3)
+    grey = pixels.mean(dim=axes, keepdim=True)
     return ((pixels - grey) * contrast.view(-1, 1, 1, 1) + grey) * brightness.view(-1, 1, 1, 1)

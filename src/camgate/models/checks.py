@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camgate.errors import InputError, ModelError
 
@@ -30,34 +30,39 @@ def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def check_images(images: Tensor) -> None:
-    """Raise InputError unless `images` are (B, 3, h, w) uint8."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(
-            f"`images` must be uint8 of shape (B, 3, h, w), got {images.dtype} of shape {tuple(images.shape)}"
-        )
-
-
-def checked_outputs(outputs: Any, *, count: int, classes: Sequence[str]) -> Tensor:
-    """What a module returned for `count` images, if it is floating point logits (count, classes).
+def checked_module(module: Any) -> nn.Module:
+    """The network itself: what a compiled module or a `DataParallel` wraps.
 
     Raises:
-        ModelError: it is something else, such as a tuple, or has more or fewer outputs than classes.
+        TypeError: no `nn.Module`.
+        ModelError: a scripted, traced or exported module.
     """
-    if not isinstance(outputs, Tensor):
+    if isinstance(module, torch.export.ExportedProgram) or (
+        # The graph of an exported program is a GraphModule whose eval() was taken away.
+        isinstance(module, torch.fx.GraphModule) and "eval" in vars(module)
+    ):
         raise ModelError(
-            f"the model returns {type(outputs).__name__} instead of one tensor (B, classes): wrap it in a "
-            "module that returns the logits only"
+            "the model is an exported program (torch.export): forward hooks do not fire in its graph and its "
+            "image size is frozen, so no heatmap can look into it; hand over the network it was exported from"
         )
-    if outputs.ndim != 2 or outputs.shape[0] != count:
+    if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
-            f"the model must return ({count}, {len(classes)}) for {count} images, got {tuple(outputs.shape)}"
+            f"the model is TorchScript ({type(module).__name__}): its layers do not run as Python "
+            "modules, so a heatmap can neither look at one nor start a gradient there; hand over the network it was made "
+            "from"
         )
-    if outputs.shape[1] != len(classes):
-        raise ModelError(
-            f"the model has {outputs.shape[1]} outputs, but {len(classes)} classes are named "
-            f"({', '.join(classes)})"
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}")
+    inner = getattr(module, "_orig_mod", None)
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = module.module
+    return checked_module(inner) if isinstance(inner, nn.Module) else module
+
+
+def check_images(images: Tensor, channels: int = 3) -> None:
+    """Raise InputError unless `images` are (B, channels, h, w) uint8."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
+        raise InputError(
+            f"`images` must be uint8 of shape (B, {channels}, h, w), got {images.dtype} of shape "
+            f"{tuple(images.shape)}"
         )
-    if not outputs.is_floating_point():
-        raise ModelError(f"the model must return floating point logits, got {outputs.dtype}")
-    return outputs

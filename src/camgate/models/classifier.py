@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.models.builders import build
-from camgate.models.checks import check_images, checked_classes, checked_outputs
+from camgate.models.checks import check_images, checked_classes, checked_module
+from camgate.models.heads import HEADS, Head, find_head, tensor_of, to_logits
 from camgate.models.storage import (
     SPEC_FILE,
     Spec,
@@ -29,13 +30,18 @@ from camgate.models.storage import (
 
 
 class Classifier:
-    """A module `(B, 3, h, w) -> (B, classes)` with its classes and its preprocessing.
+    """A module `(B, C, h, w) -> (B, classes)` with its classes and its preprocessing.
+
+    The module may also return `(B, 1)`, one sigmoid for two classes, or probabilities, see `head`; and an
+    object or a tuple that holds the logits, as Hugging Face's classifiers do.
 
     Attributes:
-        module: the network; kept as it is, on its device, in its mode.
+        module: the network; kept as it is, on its device, in its mode. Of a compiled module or a
+            `DataParallel`, what it wraps.
         classes: name of each output, in order.
         preprocessing: how an image becomes the module's input.
         target_layer: dotted name of the layer whose maps are audited; None lets the audit choose by its rule.
+        given_head: what the outputs are, where that was given and is not to be found out, see `head`.
         builder: name by which `camgate.models.builders.build` makes the module again.
         builder_args: arguments of that builder, JSON values only.
         model_uri: where the classifier was loaded from in a model registry, if it was.
@@ -52,18 +58,23 @@ class Classifier:
         builder_args: Mapping[str, Any] | None = None,
         model_uri: str | None = None,
         source_digest: str | None = None,
+        head: Head | None = None,
     ) -> None:
         """Check the parts and keep them.
 
         Raises:
             TypeError: `module` is no nn.Module, or `preprocessing` no Preprocessing.
-            ModelError: fewer than two classes, an empty or a repeated one.
+            ModelError: fewer than two classes, an empty or a repeated one; an unknown `head`; or a scripted,
+                traced or exported module.
         """
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}")
+        module = checked_module(module)
         if not isinstance(preprocessing, Preprocessing):
             raise TypeError(f"`preprocessing` must be a Preprocessing, got {type(preprocessing).__name__}")
+        if head is not None and head not in HEADS:
+            raise ModelError(f"`head` must be one of {', '.join(HEADS)}, got {head!r}")
         self.module = module
+        self.given_head = head
+        self._found_head: Head | None = None
         self.classes = checked_classes(classes)
         self.preprocessing = preprocessing
         self.target_layer = target_layer
@@ -83,6 +94,36 @@ class Classifier:
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
+    def head(self) -> Head:
+        """What the module's outputs are: as given, else found once by a forward pass of noise.
+
+        Raises:
+            ModelError: the outputs are no classification of exclusive classes.
+        """
+        if self.given_head is not None:
+            return self.given_head
+        if self._found_head is None:
+            shape = (2, self.preprocessing.channels, *self.preprocessing.size)
+            chance = torch.Generator().manual_seed(0)
+            noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=chance)
+            with evaluation_mode(self.module), _explained(shape):
+                self._found_head = find_head(self.module, self._inputs(noise), self.classes)
+        return self._found_head
+
+    @property
+    def head_in_words(self) -> str | None:
+        """What a reader of heatmaps must know of the outputs; None for logits of each class."""
+        low, high = self.classes[0], self.classes[-1]
+        if self.head == "logits":
+            return None
+        if self.head == "probabilities":
+            return "The model returns probabilities; heatmaps explain their logarithm."
+        return (
+            f"The model has one output, for {high!r}: a heatmap of {high!r} shows what raises it, one of "
+            f"{low!r} what lowers it."
+        )
+
+    @property
     def source_digest(self) -> str | None:
         """Digest of the logged model that this one was loaded from, if it was."""
         return self._source_digest
@@ -97,7 +138,7 @@ class Classifier:
         """Outputs before softmax, with their graph where gradients are enabled.
 
         Args:
-            images: (B, 3, h, w) uint8, at the preprocessing's size, on any device.
+            images: (B, C, h, w) uint8, at the preprocessing's size, on any device.
 
         Returns:
             (B, classes) float32 on the module's device. NaN and infinity are passed on as they are.
@@ -106,24 +147,24 @@ class Classifier:
             InputError: images of another type or shape.
             ModelError: the module fails on them, or returns something else than (B, classes).
         """
-        check_images(images)
+        check_images(images, self.preprocessing.channels)
+        head = self.head
+        batch = self._inputs(images)
+        with _explained(tuple(batch.shape)):
+            outputs = self.module(batch)
+        return to_logits(tensor_of(outputs, count=len(images), classes=self.classes), head)
+
+    def _inputs(self, images: Tensor) -> Tensor:
         batch = self.preprocessing.normalise(images.to(self.device)).to(_floating_type(self.module))
         # Plain memory: the channels_last kernels of torch 2.14.1 corrupt the heap in the backward pass of
         # small networks on CPUs with AVX-512.
-        batch = batch.contiguous()
-        try:
-            outputs = self.module(batch)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise ModelError(f"the model fails on images of shape {tuple(batch.shape)}: {error}") from error
-        return checked_outputs(outputs, count=len(images), classes=self.classes).float()
+        return batch.contiguous()
 
     def probabilities(self, images: Tensor, batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Softmax of the logits, in evaluation mode and without gradients.
 
         Args:
-            images: (N, 3, h, w) uint8.
+            images: (N, C, h, w) uint8.
             batch_size: images per forward pass.
 
         Returns:
@@ -189,6 +230,7 @@ class Classifier:
             target_layer=spec.target_layer,
             builder=spec.builder,
             builder_args=spec.builder_args,
+            head=spec.head,
         )
 
     @classmethod
@@ -234,6 +276,7 @@ class Classifier:
             classes=self.classes,
             preprocessing=self.preprocessing,
             target_layer=self.target_layer,
+            head=self.given_head,
         )
         return to_files(spec, self.module)
 
@@ -248,6 +291,17 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in flags:
             part.training = training
+
+
+@contextmanager
+def _explained(shape: tuple[int, ...]) -> Iterator[None]:
+    """What a network says of inputs that it cannot take, as a ModelError."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ModelError(f"the model fails on images of shape {shape}: {error}") from error
 
 
 def _floating_type(module: nn.Module) -> torch.dtype:

@@ -37,7 +37,7 @@ def head_of(classifier: Classifier) -> str:
     Raises:
         ModelError: the network does not end in a linear layer.
     """
-    shape = (2, len(classifier.preprocessing.mean), *classifier.preprocessing.size)
+    shape = (2, classifier.preprocessing.channels, *classifier.preprocessing.size)
     chance = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=chance)
     order: list[str] = []

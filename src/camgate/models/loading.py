@@ -25,7 +25,7 @@ class Decoded:
     """Readable rows in memory.
 
     Attributes:
-        images: (N, 3, h, w) uint8.
+        images: (N, C, h, w) uint8.
         regions: (N, h, w) bool.
         has_region: (N,) bool.
         labels: (N,) int64.
@@ -98,7 +98,7 @@ def batches(
     """
     dataset = ImageDataset(frame, preprocessing, classes)
     height, width = preprocessing.size
-    if len(frame) * height * width * 4 > memory_limit:
+    if len(frame) * height * width * (preprocessing.channels + 1) > memory_limit:
         loader = make_loader(dataset, batch_size=batch_size, workers=workers, shuffle=shuffle, seed=seed)
         return loader, ()
     rows = decode(dataset, workers=workers)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError
 from camgate.models.checks import checked_classes
+from camgate.models.heads import Head
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "classifier.json"
@@ -35,6 +36,7 @@ class Spec(BaseModel):
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     target_layer: str | None = None
+    head: Head | None = None
     weights_sha256: str = Field(default="", description="SHA-256 of model.safetensors: both belong together")
 
 
@@ -51,7 +53,7 @@ def to_files(spec: Spec, module: nn.Module) -> dict[str, bytes]:
         ModelError: something in the state cannot be stored, or `builder_args` is not JSON.
     """
     weights = safetensors_torch.save(_portable_state(module))
-    values = {
+    values: dict[str, Any] = {
         "format": spec.format,
         "builder": spec.builder,
         "builder_args": spec.builder_args,
@@ -60,6 +62,8 @@ def to_files(spec: Spec, module: nn.Module) -> dict[str, bytes]:
         "target_layer": spec.target_layer,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    if spec.head is not None:  # left out where it is found by itself: the digest of such models stays
+        values["head"] = spec.head
     try:
         text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:

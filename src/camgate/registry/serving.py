@@ -122,7 +122,8 @@ class CamgateModel(PythonModel):
         """
         images, index = self._images(model_input)
         classes = list(self.classifier.classes)
-        batch = torch.zeros(len(images), 3, *self.classifier.preprocessing.size, dtype=torch.uint8)
+        channels = self.classifier.preprocessing.channels
+        batch = torch.zeros(len(images), channels, *self.classifier.preprocessing.size, dtype=torch.uint8)
         for number, image in enumerate(images):
             batch[number] = self._prepared(image)
         shares = self.classifier.probabilities(batch)
@@ -136,20 +137,25 @@ class CamgateModel(PythonModel):
         prepared: torch.Tensor = self.classifier.preprocessing.geometry(image, whole)[0]
         return prepared
 
+    def _read_bands(self, place: Any) -> Any:
+        return self._read(place, self.classifier.preprocessing.channels)
+
     def _images(self, model_input: Any) -> tuple[Any, Any]:
         if isinstance(model_input, pd.DataFrame):
             if COLUMN not in model_input:
                 there = ", ".join(map(str, model_input.columns)) or "none"
                 raise ValueError(f"the input needs a column `{COLUMN}`; its columns: {there}")
             rows = model_input[COLUMN]
-            return [_pixels(value, self._read, row) for row, value in rows.items()], rows.index
+            return [_pixels(value, self._read_bands, row) for row, value in rows.items()], rows.index
         array = np.asarray(model_input)
         whole = array.dtype == np.uint8 or (
             array.dtype.kind in "iu" and (not array.size or 0 <= array.min() <= array.max() <= 255)
         )
-        if array.ndim != 4 or array.shape[3] != 3 or not whole:
+        channels = self.classifier.preprocessing.channels
+        if array.ndim != 4 or array.shape[3] != channels or not whole:
+            kind = "RGB images" if channels == 3 else "images"
             raise ValueError(
-                f"give a DataFrame with a column `{COLUMN}`, or RGB images of shape (N, H, W, 3) as "
+                f"give a DataFrame with a column `{COLUMN}`, or {kind} of shape (N, H, W, {channels}) as "
                 f"whole numbers 0..255; got {array.dtype} of shape {array.shape}"
             )
         return array.astype(np.uint8), pd.RangeIndex(len(array))
