@@ -57,14 +57,27 @@ def _root(
 @app.command()
 def audit(
     model: Annotated[
-        str, typer.Option(help="Folder of a saved Classifier, or an MLflow URI (models:/name@alias).")
+        str,
+        typer.Option(
+            help="Folder of a saved Classifier, MLflow URI (models:/name@alias), or weights (with --spec)."
+        ),
     ],
     data: Annotated[
         Path,
-        typer.Option(help="Manifest (.csv, .parquet), or a folder with one sub-folder a class."),
+        typer.Option(
+            help="Manifest (.csv, .parquet), COCO .json, or folder: YOLO, VOC, one sub-folder a class."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for tables, pictures, verdict and report.")],
     policy: PolicyFile = None,
+    data_options: Annotated[
+        Path | None,
+        typer.Option(help="How the data are read, and where valid pixels are (YAML)."),
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="Facts that the model does not hold: classes, preprocessing, builder... (JSON)."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
     slices: Annotated[
@@ -74,6 +87,9 @@ def audit(
     allow_code: Annotated[
         bool, typer.Option(help="Run the builder code that the model names (only for models you trust).")
     ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option(help="Load a pickled model that others logged (it runs the code in it).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit a model on labelled images with valid regions, judge it, and write the evidence.
@@ -81,18 +97,20 @@ def audit(
     The policy says how the audit is made. The exit code is the verdict's.
     """
     from camgate.audit.runner import audit as run_audit
-    from camgate.data.sources import load_data
+    from camgate.data.reading import read_data
     from camgate.files import atomic_folder
     from camgate.gate.judge import judge
     from camgate.gate.policy import Policy
+    from camgate.models.spec import ModelSpec
     from camgate.registry.flavor import resolve_model
     from camgate.report.files import write_report, write_summary, write_verdict
 
     terms = Policy.read(policy)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty; give a new folder, nothing is ever overwritten.")
-    manifest = load_data(data)
-    classifier = resolve_model(model, allow_code=allow_code)
+    facts = None if spec is None else ModelSpec.read(spec)
+    manifest = read_data(data, data_options)
+    classifier = resolve_model(model, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
     with progress() as listener:
         result = run_audit(
             classifier,

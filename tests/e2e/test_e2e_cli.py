@@ -174,3 +174,45 @@ def test_a_folder_that_is_no_audit(case: Path) -> None:
     run = camgate("gate", "--audit", "data", cwd=case)
     assert run.returncode == 2
     assert "audit.json" in run.stderr
+
+
+def test_a_coco_file_and_weights_with_their_specs(case: Path, tmp_path: Path) -> None:
+    """What a user has who never heard of camgate: an annotation file and a state dict."""
+    images, annotations = [], []
+    for number, path in enumerate(sorted((case / "data" / "images").rglob("*.png")), start=1):
+        name = str(path.relative_to(case / "data" / "images"))
+        images.append({"id": number, "file_name": name, "width": 64, "height": 64, "split": "test"})
+        box = {"bbox": [20, 20, 24, 24], "area": 576, "iscrowd": 0}
+        category = 1 if path.parent.name == "cat" else 7
+        annotations.append({"id": number, "image_id": number, "category_id": category, **box})
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    options = {"images": str(case / "data" / "images"), "region": {"grow": 0.02}}
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump(options))
+    torch.save(build("resnet_small", {}, 2).state_dict(), tmp_path / "net.pth")
+    spec = {
+        "classes": ["cat", "dog"],
+        "preprocessing": {"size": [64, 64]},
+        "builder": "resnet_small",
+        "target_layer": "stage2",
+    }
+    (tmp_path / "model.json").write_text(json.dumps(spec))
+    command = ["audit", "--model", "net.pth", "--spec", "model.json", "--data", "coco.json"]
+    command += ["--policy", str(case / "lenient.yaml"), "--data-options", "options.yaml"]
+    done = camgate(*command, "--out", "audit", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = AuditResult.load(tmp_path / "audit")
+    assert len(result.scores) == 28
+    # 24 x 24 of 64 x 64 pixels, grown by one pixel: 26 x 26 without the corners' last pixel
+    expected = 1 - (26 * 26 - 4) / 64**2
+    np.testing.assert_allclose(result.scores["invalid_area_raw"], expected, atol=1e-6)
+    assert any("grown by 2 %" in warning for warning in result.warnings)
+    (tmp_path / "model.json").write_text(json.dumps({**spec, "clases": 1}))
+    wrong = camgate(*command, "--out", "other", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "clases: no such key; did you mean classes?" in wrong.stderr
+    assert not (tmp_path / "other").exists()

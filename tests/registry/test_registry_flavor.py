@@ -298,7 +298,7 @@ def test_agreement_is_checked(classifier: Classifier, store: str, run_id: str) -
     uri = log_classifier(classifier, run_id=run_id, tracking_uri=store).model_uri
     same = {"classes": ["red", "blue"], "preprocessing": Preprocessing(size=(32, 32))}
     assert load_classifier(uri, tracking_uri=store, **same).classes == ("red", "blue")
-    with pytest.raises(ModelError, match="the logged model says"):
+    with pytest.raises(ModelError, match="the model's own spec says"):
         load_classifier(uri, tracking_uri=store, classes=["blue", "red"])
     with pytest.raises(ModelError, match="`preprocessing` is given"):
         load_classifier(uri, tracking_uri=store, preprocessing=Preprocessing(size=(16, 16)))

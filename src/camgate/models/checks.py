@@ -47,9 +47,9 @@ def checked_module(module: Any) -> nn.Module:
         )
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
-            f"the model is TorchScript ({type(module).__name__}): its layers do not run as Python "
-            "modules, so a heatmap can neither look at one nor start a gradient there; hand over the network it was made "
-            "from"
+            f"the model is TorchScript ({type(module).__name__}): its layers do not run as Python modules, "
+            "so a heatmap can neither look at one nor start a gradient there; hand over the network it was "
+            "made from"
         )
     if not isinstance(module, nn.Module):
         raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}")

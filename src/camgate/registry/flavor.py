@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -15,6 +14,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError
 from camgate.models.classifier import Classifier
+from camgate.models.spec import WEIGHT_SUFFIXES, ModelSpec, load_weights
 from camgate.models.storage import SPEC_FILE
 from camgate.registry.connection import connected
 from camgate.registry.digest import folder_digest
@@ -100,6 +100,7 @@ def load_classifier(
     *,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    spec: ModelSpec | None = None,
     allow_pickle: bool = False,
     allow_code: bool = False,
     tracking_uri: str | None = None,
@@ -115,6 +116,7 @@ def load_classifier(
         classes: names of the outputs, needed for models that others logged; must agree where the spec has
             them.
         preprocessing: the same.
+        spec: these and further facts together, see `camgate.models.spec.ModelSpec`.
         allow_pickle: also load a PyTorch model that others logged with pickle. It runs whatever code the
             file holds.
         allow_code: also when the builder is an import path, whose code then runs.
@@ -129,16 +131,21 @@ def load_classifier(
         ModelError: not a model that can be loaded so; says what is missing.
         RegistryError: MLflow knows no such model, refuses or cannot be reached.
     """
+    facts = spec or ModelSpec()
+    facts = facts.model_copy(
+        update={
+            "classes": facts.classes if classes is None else tuple(classes),
+            "preprocessing": preprocessing or facts.preprocessing,
+        }
+    )
     with _files(uri, tracking_uri, registry_uri, doing=f"load {uri}") as (location, folder):
         try:
             spec_folder = folder / ARTIFACTS
             if (spec_folder / SPEC_FILE).is_file():
                 classifier = Classifier.load(spec_folder, allow_code=allow_code)
-                _check_agreement(classifier, classes, preprocessing)
+                _check_agreement(classifier, facts)
             else:
-                classifier = foreign_classifier(
-                    folder, classes=classes, preprocessing=preprocessing, allow_pickle=allow_pickle
-                )
+                classifier = foreign_classifier(folder, facts, allow_pickle=allow_pickle)
             classifier.model_uri = location.model_uri or uri
             classifier.source_digest = folder_digest(folder)
         except ModelError as error:
@@ -161,11 +168,22 @@ def logged_model_digest(uri: str, *, tracking_uri: str | None = None, registry_u
 def resolve_model(
     uri_or_folder: str | Path,
     *,
+    spec: ModelSpec | None = None,
+    allow_pickle: bool = False,
     allow_code: bool = False,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> Classifier:
-    """A classifier from a folder that `Classifier.save` wrote, or from an MLflow URI.
+    """A classifier from a folder that `Classifier.save` wrote, a file of weights, or an MLflow URI.
+
+    Args:
+        uri_or_folder: the place. Weights alone (`.safetensors`, or a state dict in `.pt`, `.pth`, `.ckpt`)
+            need a spec with a builder.
+        spec: facts that the model does not hold itself.
+        allow_pickle: see `load_classifier`.
+        allow_code: see `load_classifier`.
+        tracking_uri: None takes MLflow's own.
+        registry_uri: None takes MLflow's own.
 
     Raises:
         ModelError: neither; or the model cannot be loaded.
@@ -174,14 +192,23 @@ def resolve_model(
     text = str(uri_or_folder)
     if is_model_uri(text):
         return load_classifier(
-            text, allow_code=allow_code, tracking_uri=tracking_uri, registry_uri=registry_uri
+            text,
+            spec=spec,
+            allow_pickle=allow_pickle,
+            allow_code=allow_code,
+            tracking_uri=tracking_uri,
+            registry_uri=registry_uri,
         )
+    if Path(text).is_file() and Path(text).suffix.lower() in WEIGHT_SUFFIXES:
+        return load_weights(text, spec or ModelSpec(), allow_code=allow_code)
     if not Path(text).is_dir():
         raise ModelError(
             f"{text}: is neither a folder that holds a saved classifier nor an MLflow URI "
             "(models:/name/version, models:/name@alias, models:/m-<id>, runs:/<run id>/<name>)"
         )
-    return Classifier.load(text, allow_code=allow_code)
+    classifier = Classifier.load(text, allow_code=allow_code)
+    _check_agreement(classifier, spec or ModelSpec())
+    return classifier
 
 
 @contextmanager
@@ -195,13 +222,9 @@ def _files(
             yield location, folder
 
 
-def _check_agreement(
-    classifier: Classifier, classes: Sequence[str] | None, preprocessing: Preprocessing | None
-) -> None:
-    pairs: list[tuple[str, Any, Any]] = [
-        ("classes", None if classes is None else tuple(classes), classifier.classes),
-        ("preprocessing", preprocessing, classifier.preprocessing),
-    ]
-    for what, given, logged in pairs:
-        if given is not None and given != logged:
-            raise ModelError(f"`{what}` is given as {given}, but the logged model says {logged}")
+def _check_agreement(classifier: Classifier, spec: ModelSpec) -> None:
+    for what in ("classes", "preprocessing", "target_layer", "head", "builder"):
+        given = getattr(spec, what)
+        held = classifier.given_head if what == "head" else getattr(classifier, what)
+        if given is not None and given != held:
+            raise ModelError(f"`{what}` is given as {given}, but the model's own spec says {held}")
