@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
+from pytorch_grad_cam import (
+    AblationCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+    ShapleyCAM,
+    XGradCAM,
+)
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
@@ -26,6 +35,7 @@ PEERS = {
     "xgradcam": XGradCAM,
     "layercam": LayerCAM,
 }
+LOOKING = {"scorecam": ScoreCAM, "ablationcam": AblationCAM, "shapleycam": ShapleyCAM}
 SIZE = 96
 
 
@@ -59,8 +69,86 @@ def test_maps_equal_those_of_pytorch_grad_cam(method: str, layer: str) -> None:
     torch.testing.assert_close(heat.logits, model.logits(images).detach())
 
 
+@pytest.mark.parametrize("method", sorted(LOOKING))
+def test_methods_for_looking_equal_those_of_pytorch_grad_cam(method: str) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 4, 1), nn.Tanh(), nn.Conv2d(6, 40, 3, 2, 1), nn.ReLU()
+    )  # more channels than go into one batch of perturbed images
+    module.append(nn.Sequential(nn.Conv2d(40, 3, 6), nn.Flatten(), nn.Softplus(), nn.Linear(3, 3)))
+    with torch.no_grad():
+        module[-1][-1].bias.fill_(5.0)  # their ablation divides by the logit, ours does not
+    model = Classifier(module.eval(), ["a", "b", "c"], Preprocessing(size=(48, 48)))
+    images, targets = pictures(3, 48), torch.tensor([2, 0, 1])
+    other = copy.deepcopy(model)
+    with LOOKING[method](model=other.module, target_layers=[other.module[3]]) as cam:
+        batch = other.preprocessing.normalise(images)
+        theirs = cam(input_tensor=batch, targets=[ClassifierOutputTarget(int(t)) for t in targets])
+    with Explainer(model, layer="3", method=method) as explainer:
+        heat = explainer(images, targets)
+    ours = scale_cam_image(scale_cam_image(heat.maps.numpy(), (48, 48)))
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert not METHODS[method].gates
+
+
+def test_eigencam_is_the_first_principal_component_and_ignores_the_class() -> None:
+    model, images = classifier(), pictures()
+    with Explainer(model, layer="layer3", method="eigencam") as explainer:
+        maps = explainer(images, torch.tensor([0, 0, 0])).maps.numpy()
+        np.testing.assert_array_equal(maps, explainer.maps_for(torch.tensor([2, 1, 2])).numpy())
+    caught: list[Tensor] = []
+    handle = model.module.layer3.register_forward_hook(lambda _, __, output: caught.append(output))
+    with torch.no_grad():
+        model.logits(images)
+    handle.remove()
+    for image, heat in zip(caught[0].double().numpy(), maps, strict=True):
+        cells = image.reshape(len(image), -1).T
+        _, vectors = np.linalg.eigh(np.cov(cells.T))
+        projection = (cells - cells.mean(axis=0)) @ vectors[:, -1]
+        sign = np.sign(projection[np.abs(projection).argmax()])
+        expected = np.maximum(sign * projection, 0).reshape(heat.shape)
+        np.testing.assert_allclose(heat, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    assert not METHODS["eigencam"].class_specific
+
+
+def test_finercam_explains_the_class_against_those_most_like_it() -> None:
+    model, images, targets = classifier(), pictures(), torch.tensor([2, 0, 1])
+    with Explainer(model, layer="layer3", method="finercam") as explainer:
+        maps = explainer(images, targets).maps
+    layer: list[Tensor] = []
+    handle = model.module.layer3.register_forward_hook(
+        lambda _, __, output: layer.append(output.detach().requires_grad_()) or layer[-1]
+    )
+    logits = model.logits(images)
+    handle.remove()
+    for row, target in enumerate(targets.tolist()):
+        likes = sorted(
+            set(range(3)) - {target}, key=lambda n: abs((logits[row, n] - logits[row, target]).item())
+        )
+        weights = logits[row].softmax(dim=0)[likes]
+        gaps = torch.stack([logits[row, target] - logits[row, like] for like in likes])
+        objective = (weights * gaps).sum() / (weights.sum() + 1e-9)
+        (gradient,) = torch.autograd.grad(objective, layer[0], retain_graph=True)
+        expected = (gradient[row].mean(dim=(1, 2), keepdim=True) * layer[0][row]).sum(dim=0).relu()
+        ours, wanted = maps[row] / maps[row].max(), expected / expected.max()
+        torch.testing.assert_close(ours, wanted, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("method", ["eigencam", "eigengradcam", "finercam", *sorted(LOOKING)])
+def test_a_map_for_looking_does_not_depend_on_its_batch_either(method: str) -> None:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
+    model = Classifier(module.eval(), ["a", "b", "c"], Preprocessing(size=(24, 24)))
+    images = pictures(4, 24)
+    with Explainer(model, layer="1", method=method) as explainer:
+        together = explainer(images)
+        for row in range(4):
+            alone = explainer(images[row : row + 1], together.targets[row : row + 1]).maps[0]
+            torch.testing.assert_close(together.maps[row], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_every_method_has_a_peer_in_this_test() -> None:
-    assert set(METHODS) == set(PEERS)
+    assert set(METHODS) == set(PEERS) | {*LOOKING, "eigencam", "eigengradcam", "finercam"}
 
 
 @pytest.mark.parametrize(
@@ -366,8 +454,12 @@ def test_tokens_are_not_a_map() -> None:
             return self.head(self.norm(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1))
 
     model = Classifier(Tokens(), ["a", "b"], Preprocessing(size=(32, 32)))
-    with (
-        pytest.raises(ModelError, match="reshape"),
+    with Explainer(model, layer="patches", method="gradcam") as explainer:
+        assert explainer(pictures(2, 32)).maps.shape == (2, 4, 4)
+    with (  # one layer of tokens makes no transformer: it may be a flattened map of anything
+        pytest.raises(
+            ModelError, match=r"layer 'norm' gives \(2, 16, 8\); a heatmap needs more than one cell"
+        ),
         Explainer(model, layer="norm", method="gradcam") as explainer,
     ):
         explainer(pictures(2, 32))
@@ -378,7 +470,7 @@ def test_tokens_are_not_a_map() -> None:
     [
         ("GradCAM", "'gradcam'"),
         ("grad_cam_plus_plus", r"'gradcam\+\+'"),
-        ("EigenCAM", "cannot gate"),
+        ("EigenCam", "'eigencam'"),
         ("occlusion", "There are: gradcam"),
     ],
 )

@@ -12,6 +12,7 @@ from camgate.audit.result import AuditSettings
 from camgate.audit.scores import RegionGrid, regions_on_grid, score_maps, status_of
 from camgate.data.dataset import Batch
 from camgate.heatmaps.explainers import Explainer
+from camgate.heatmaps.handed_in import HandedIn
 from camgate.models.classifier import Classifier
 
 
@@ -32,6 +33,7 @@ class Pass:
 
 def heatmap_pass(
     model: Classifier,
+    explainer: Explainer | HandedIn,
     batches: Iterable[Batch],
     settings: AuditSettings,
     *,
@@ -41,6 +43,7 @@ def heatmap_pass(
 
     Args:
         model: the classifier.
+        explainer: of the model, not entered yet.
         batches: batches of an unshuffled `ImageDataset`.
         settings: method, layer, target, tolerance.
         progress: called with the number of images done.
@@ -50,7 +53,7 @@ def heatmap_pass(
     tables: list[pd.DataFrame] = []
     done = 0
     progress(0)
-    with Explainer(model, layer=settings.target_layer, method=settings.method) as explainer:
+    with explainer:
         for batch in batches:
             table, batch_maps, batch_regions = _score_batch(model, explainer, batch, settings)
             tables.append(table)
@@ -66,7 +69,7 @@ def heatmap_pass(
 
 
 def _score_batch(
-    model: Classifier, explainer: Explainer, batch: Batch, settings: AuditSettings
+    model: Classifier, explainer: Explainer | HandedIn, batch: Batch, settings: AuditSettings
 ) -> tuple[pd.DataFrame, np.ndarray, RegionGrid]:
     readable = np.array([fault is None for fault in batch.faults])
     count = len(readable)

@@ -21,6 +21,7 @@ from camgate.data.images import to_rgb
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
 from camgate.data.regions import RegionRule, rule_from_json
 from camgate.errors import InputError
+from camgate.heatmaps.handed_in import MapFunction, choice_for, explainer_of, name_of
 from camgate.heatmaps.layers import choose_layer, resolve_method
 from camgate.models.classifier import Classifier
 
@@ -47,7 +48,7 @@ def audit(
     model: Classifier,
     manifest: pd.DataFrame,
     *,
-    method: str = "auto",
+    method: str | MapFunction = "auto",
     target_layer: str | None = None,
     target: str = "predicted",
     interventions: bool = True,
@@ -72,7 +73,8 @@ def audit(
         manifest: one row per image, see `load_manifest`. Audited are the rows with `split == "test"`
             where the column exists, else all.
         method: explainer by name; `auto` is gradcam at the last stage of a net that ends in global
-            pooling and hirescam at any other layer.
+            pooling and hirescam at any other layer. Or a function that returns raw maps, see
+            `camgate.heatmaps.handed_in.MapFunction`: for looking, no verdict rests on it.
         target_layer: module name; None takes the model's own, else the rule's choice.
         target: explain the `predicted` class or the `label`.
         interventions: also swap backgrounds; False gives heatmaps and scores only.
@@ -118,10 +120,17 @@ def audit(
         )
     report = progress or (lambda stage, done, total: None)
     dataset = ImageDataset(rows, model.preprocessing, model.classes)
-    choice = choose_layer(model, _sample_regions(dataset), requested=target_layer)
+    explained: str | MapFunction
+    if isinstance(method, str):
+        choice = choose_layer(model, _sample_regions(dataset), requested=target_layer)
+        explained = resolve_method(method, choice)
+    elif target_layer is not None:
+        raise InputError("`target_layer` is for methods by name; a function finds its maps itself.")
+    else:
+        choice, explained = choice_for(model, method), method
     settings = AuditSettings(
-        method=resolve_method(method, choice),
-        method_requested=method,
+        method=explained if isinstance(explained, str) else name_of(explained),
+        method_requested=method if isinstance(method, str) else name_of(method),
         target_layer=choice.name,
         target_layer_reason=choice.reason,
         target_layer_rule=choice.rule,
@@ -143,7 +152,10 @@ def audit(
     settings = settings.model_copy(update={"seed": derive_seed(*digests) if seed is None else seed})
 
     loader = make_loader(dataset, batch_size=batch_size, workers=workers)
-    found = heatmap_pass(model, loader, settings, progress=lambda done: report("heatmaps", done, len(rows)))
+    explainer = explainer_of(model, explained, choice.name)
+    found = heatmap_pass(
+        model, explainer, loader, settings, progress=lambda done: report("heatmaps", done, len(rows))
+    )
     scores = _score_table(found.table, rows, settings)
     region_free = _region_free(scores)
     images = Images(dataset)

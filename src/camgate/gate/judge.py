@@ -13,6 +13,7 @@ from camgate.audit.runner import derive_seed
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
+from camgate.heatmaps.names import gating_names, may_gate
 
 _SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 _OPENING = {
@@ -112,6 +113,11 @@ def _settings(context: Context) -> CheckResult:
     method = made.method_requested if terms.method == "auto" else made.method
     if method != terms.method:
         faults.append(f"method was {method!r}, the policy asks for {terms.method!r}")
+    if not may_gate(made.method):
+        faults.append(
+            f"{made.method} is for looking: only class-specific gradient methods may gate "
+            f"({', '.join(gating_names())})"
+        )
     allowed = {"auto": ("auto",), "model": ("auto", "model")}.get(terms.target_layer)
     if allowed is not None and made.target_layer_rule not in allowed:
         faults.append(

@@ -2,7 +2,8 @@
 
 pytorch-grad-cam runs the backward pass through the whole network, min-max scales the map and up-samples it.
 Here the graph starts at the target layer, which makes a heatmap about as cheap as inference, and the map
-stays as the formula gives it: ReLU'd, at the layer's resolution.
+stays as the formula gives it: ReLU'd, at the layer's resolution. Tokens and channels-last outputs are laid
+out as `(B, C, h, w)` before a method sees them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from camgate.errors import InputError, ModelError
-from camgate.heatmaps.methods import METHODS, find_maths, method
+from camgate.heatmaps.cases import Case, Objective
+from camgate.heatmaps.layouts import Layout, tensor_of, with_tensor
+from camgate.heatmaps.methods import METHODS, find_method, method
 from camgate.heatmaps.modules import find_layer, frozen_evaluation
+from camgate.heatmaps.stages import survey
 from camgate.models.classifier import Classifier
 
-__all__ = ["METHODS", "Explainer", "Heatmaps", "find_maths", "method"]
+__all__ = ["METHODS", "Explainer", "Heatmaps", "find_method", "method"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,18 @@ class Explainer:
             InputError: no such method.
             ModelError: no such layer.
         """
-        self._maths = find_maths(method)
+        self._explain = find_method(method).explain
         self._classifier = classifier
         self._layer_name = layer
         self._layer = find_layer(classifier.module, layer)
+        self._layout: Layout | None = None
         self._stack = ExitStack()
         self._inside = False
-        self._leaf: Tensor | None = None
+        self._again = False
+        self._cells: Tensor | None = None
         self._calls = 0
+        self._leaf: Tensor | None = None
+        self._images: Tensor | None = None
         self._logits: Tensor | None = None
 
     def __enter__(self) -> Explainer:
@@ -69,6 +77,7 @@ class Explainer:
             raise RuntimeError("this explainer is in use already: make one for each `with`")
         with ExitStack() as stack:
             stack.enter_context(frozen_evaluation(self._classifier.module))
+            self._layout = survey(self._classifier).layouts.get(self._layer_name)
             stack.callback(self._layer.register_forward_hook(self._start_graph).remove)
             self._stack = stack.pop_all()
         self._inside = True
@@ -110,7 +119,7 @@ class Explainer:
                 f"layer {self._layer_name!r} runs {self._calls} times in one forward pass, so its map is "
                 "ambiguous; name a layer that runs once."
             )
-        self._logits = logits
+        self._images, self._logits = images, logits
         chosen = logits.detach().argmax(dim=1).cpu() if targets is None else _checked_targets(targets, logits)
         return Heatmaps(logits.detach().cpu(), self.maps_for(chosen), chosen)
 
@@ -126,57 +135,109 @@ class Explainer:
         Raises:
             InputError: targets of another shape, type or range.
         """
-        gradients = self.gradients(targets)
-        raw = self._maths(_array(self._explained()[0]), _array(gradients))
+        leaf, images, logits = self._explained()
+        case = Case(
+            images=images.detach().cpu(),
+            targets=_checked_targets(targets, logits),
+            logits=logits.detach().cpu(),
+            activations=_array(self._mapped(leaf)),
+            gradient=lambda objective=None, curved=False: _array(
+                self._gradient(targets, objective, curved=curved)
+            ),
+            again=self._run_again,
+        )
+        raw = np.asarray(self._explain(case))
         return torch.from_numpy(np.maximum(raw, 0.0).astype(np.float32, copy=False))
 
     def gradients(self, targets: Tensor) -> Tensor:
-        """Gradient of the targets' logits at the layer's output, `(B, C, h, w)`."""
-        leaf, logits = self._explained()
+        """Gradient of the targets' logits at the layer's cells, `(B, C, h, w)`."""
+        return self._gradient(targets, None, curved=False)
+
+    def _gradient(self, targets: Tensor, objective: Objective | None, *, curved: bool) -> Tensor:
+        leaf, _, logits = self._explained()
         with torch.inference_mode(False), torch.enable_grad():
-            index = _checked_targets(targets, logits).to(logits.device).unsqueeze(1)
+            classes = _checked_targets(targets, logits).to(logits.device)
+            values = (
+                logits.gather(1, classes.unsqueeze(1)) if objective is None else objective(logits, classes)
+            )
             # The sum over images: each logit depends on its own image only, so each gets its own gradient.
-            chosen = logits.gather(1, index).sum()
+            chosen = values.sum()
             gradient: Tensor | None = None
             if chosen.requires_grad:
-                (gradient,) = torch.autograd.grad(chosen, leaf, retain_graph=True, allow_unused=True)
-        if gradient is None:
-            raise ModelError(
-                f"the logits do not depend on layer {self._layer_name!r}, or the model computes them under "
-                "no_grad or behind a detach, so there is no gradient to look at."
-            )
-        return gradient
+                (gradient,) = torch.autograd.grad(
+                    chosen, leaf, retain_graph=True, allow_unused=True, create_graph=curved
+                )
+            if gradient is None:
+                raise ModelError(
+                    f"the logits do not depend on layer {self._layer_name!r}, or the model computes them "
+                    "under no_grad or behind a detach, so there is no gradient to look at."
+                )
+            if curved and gradient.requires_grad:
+                (bent,) = torch.autograd.grad(
+                    gradient, leaf, grad_outputs=leaf.detach(), retain_graph=True, allow_unused=True
+                )
+                gradient = gradient if bent is None else gradient - 0.5 * bent
+        return self._mapped(gradient.detach())
 
-    def _explained(self) -> tuple[Tensor, Tensor]:
-        if self._leaf is None or self._logits is None:
+    def _run_again(
+        self, images: Tensor, *, masks: Tensor | None = None, cells: Tensor | None = None
+    ) -> Tensor:
+        """`Again`: logits of changed copies, the batch explained staying as it was."""
+
+        def multiply(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            def masked(value: Any) -> Any:
+                if masks is None or not isinstance(value, Tensor) or value.ndim != 4:
+                    return value
+                return value * masks[:, None].to(value.device, value.dtype)
+
+            return tuple(map(masked, args)), {key: masked(value) for key, value in kwargs.items()}
+
+        self._again, self._cells = True, cells
+        handle = self._classifier.module.register_forward_pre_hook(multiply, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                return self._classifier.logits(images).cpu()
+        finally:
+            handle.remove()
+            self._again, self._cells = False, None
+
+    def _mapped(self, output: Tensor) -> Tensor:
+        assert self._layout is not None  # noqa: S101  the hook has refused outputs without one
+        return self._layout.to_map(output)
+
+    def _explained(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self._leaf is None or self._images is None or self._logits is None:
             raise RuntimeError(
                 "explain a batch first, and ask for other classes before the `with` block ends"
             )
-        return self._leaf, self._logits
+        return self._leaf, self._images, self._logits
 
     def _forget(self) -> None:
         self._calls = 0
-        self._leaf = self._logits = None
+        self._leaf = self._images = self._logits = None
 
-    def _start_graph(self, layer: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:
+    def _start_graph(self, layer: nn.Module, inputs: Any, output: Any) -> Any:
+        given = tensor_of(output)
+        if given is None or self._layout is None:
             raise ModelError(_no_map(self._layer_name, output))
+        if self._again:
+            if self._cells is None:
+                return output
+            return with_tensor(output, self._layout.replace(given, self._cells.to(given.device, given.dtype)))
         self._calls += 1
         # Two copies: one is what the map is made of, one goes on. An in-place ReLU behind the layer must not
         # change the first. Gradients are switched on here too, for networks with a backbone under no_grad.
         with torch.inference_mode(False), torch.enable_grad():
-            self._leaf = output.detach().clone().requires_grad_()
-            return self._leaf.clone()
+            self._leaf = given.detach().clone().requires_grad_()
+            return with_tensor(output, self._leaf.clone())
 
 
 def _no_map(layer: str, output: Any) -> str:
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    text = f"layer {layer!r} gives {shape}; a heatmap needs (B, C, h, w) with more than one cell. "
-    if isinstance(output, Tensor) and output.ndim == 3:
-        return text + (
-            "Transformer layers, which give (B, tokens, C), need a reshape that is not available yet."
-        )
-    return text + "Name a convolutional stage."
+    return (
+        f"layer {layer!r} gives {shape}; a heatmap needs more than one cell: (B, C, h, w), (B, h, w, C), or "
+        "(B, tokens, C) where the tokens form a grid with the input's proportions. Name a stage or a block."
+    )
 
 
 def _checked_targets(targets: Tensor, logits: Tensor) -> Tensor:

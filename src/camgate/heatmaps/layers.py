@@ -1,10 +1,19 @@
 """Which layer to look at: a stated rule, and its reason in words.
 
-The map's resolution decides what a heatmap can say: with 4 x 4 cells biased and clean models look alike,
-with 7 x 7 or more they do not, and a region below one cell cannot be scored at all. So the rule takes the
-deepest stage whose map has at least 7 cells a side and on which nine in ten valid regions cover at least
-one cell, and goes back one resolution at a time where the last stage is too coarse - until its map is four
-times as fine, since features that early say little about the class.
+**A layer through which all information goes.** A map of a layer that something goes around (the first half of
+a residual block, the norm before an attention) shows a part of the evidence and may show the background on a
+correct model. So only layers count whose output every path from the image to the logits passes.
+
+**Whose cells are read.** Where a head reads a class token, nothing behind the last attention looks at the
+patch tokens: every gradient there is zero. The rule takes the last layer whose patch tokens still count,
+which is what the last attention reads. The class token goes through that layer too but belongs to no cell, so
+what it gathered before is not on the map; the reason says so.
+
+**As deep as the regions allow.** The map's resolution decides what a heatmap can say: with 4 x 4 cells biased
+and clean models look alike, with 7 x 7 or more they do not, and a region below one cell cannot be scored at
+all. So the rule takes the deepest such layer whose map has at least 7 cells a side and on which nine in ten
+valid regions cover at least one cell, and goes back one resolution at a time where the last stage is too
+coarse - until its map is four times as fine, since features that early say little about the class.
 """
 
 from __future__ import annotations
@@ -17,9 +26,10 @@ import numpy as np
 
 from camgate.errors import InputError, ModelError
 from camgate.heatmaps.explainers import Explainer
-from camgate.heatmaps.methods import METHODS, find_maths
+from camgate.heatmaps.flow import probe, reads
+from camgate.heatmaps.methods import METHODS, find_method
 from camgate.heatmaps.modules import find_layer
-from camgate.heatmaps.stages import Stage, Survey, carries_all, main_stages, probe, survey
+from camgate.heatmaps.stages import Stage, Survey, cells_are_read, main_stages, survey
 from camgate.models.classifier import Classifier
 
 LEAST_CELLS = 7
@@ -60,7 +70,8 @@ def choose_layer(
         requested: layer named by the caller; None takes the model's own `target_layer`, else the rule.
 
     Raises:
-        ModelError: no such layer (offers near ones), or the model has no layer with a map.
+        ModelError: no such layer (offers near ones), the model has no layer with a map, or the logits do not
+            depend on the cells of the one that is named.
     """
     areas = np.array([np.mean(region) for region in regions], dtype=np.float64)
     if requested is not None:
@@ -79,7 +90,7 @@ def resolve_method(method: str, choice: LayerChoice) -> str:
     if method == "auto":
         return "gradcam" if choice.global_pooling else "hirescam"
     try:
-        find_maths(method)
+        find_method(method)
     except InputError as error:
         raise InputError(f"{error} Or leave it to `auto`.") from error
     return method
@@ -90,24 +101,20 @@ def _named(
 ) -> LayerChoice:
     find_layer(classifier.module, name)
     seen = survey(classifier)
-    if name in seen.channels_last:
+    layout = seen.layouts.get(name)
+    if layout is not None and not cells_are_read(classifier, Stage(name, layout, name in seen.whole)):
         raise ModelError(
-            f"layer {name!r} gives {seen.channels_last[name]}, channels last, where a heatmap needs "
-            f"(B, C, h, w). {_alternatives(seen)}"
+            f"the logits do not depend on the patch tokens of layer {name!r}: the head reads the class "
+            f"token, so every map would be dead. {_alternatives(classifier, seen)}"
         )
     pooling, grid = _measure(classifier, name)
-    around = "" if carries_all(classifier, name) else "; part of the information goes around it"
+    around = "" if name in seen.whole else "; part of the information goes around it"
     reason = f"named by the {rule}; {_covered(grid, areas)}{around}"
     return LayerChoice(name, reason, grid, pooling, rule)
 
 
 def _by_rule(classifier: Classifier, areas: np.ndarray) -> LayerChoice:
     seen = survey(classifier)
-    if seen.tokens is not None:
-        raise ModelError(
-            f"the model is a transformer (its layer {seen.tokens!r} gives tokens, not a map); heatmaps of "
-            "transformers need a reshape that is not available yet. Use a convolutional network."
-        )
     if seen.silent:
         raise ModelError(
             "none of the model's sub-modules runs as a module of its own, as in a scripted, traced or "
@@ -115,8 +122,9 @@ def _by_rule(classifier: Classifier, areas: np.ndarray) -> LayerChoice:
         )
     if not seen.stages:
         raise ModelError(
-            "the model has no layer with a spatial map (B, C, h, w), so there is nothing to make a heatmap "
-            "from: a network that flattens its input at once cannot be audited this way."
+            "the model has no layer with a spatial map, (B, C, h, w), (B, h, w, C) or (B, tokens, C), so "
+            "there is nothing to make a heatmap from: a network that flattens its input at once cannot be "
+            "audited this way."
         )
     stages: list[Stage] = []
     for stage in main_stages(classifier, seen.stages):
@@ -129,7 +137,7 @@ def _by_rule(classifier: Classifier, areas: np.ndarray) -> LayerChoice:
     resolved = _resolves(stages[-1].grid, areas)
     chosen = stages[-1] if resolved else max(stages, key=lambda stage: stage.grid[0] * stage.grid[1])
     pooling, grid = _measure(classifier, chosen.name)
-    why = _position(stages, chosen)
+    why = _position(stages, chosen) + _beside(classifier, chosen)
     if not resolved:
         why += ", and still too coarse, but no finer one is within reach"
     return LayerChoice(chosen.name, f"{why}; {_covered(grid, areas)}", grid, pooling, "auto")
@@ -149,6 +157,15 @@ def _position(stages: list[Stage], chosen: Stage) -> str:
     return f"{steps} before the last, whose {last[0]} x {last[1]} cells are too coarse"
 
 
+def _beside(classifier: Classifier, chosen: Stage) -> str:
+    """What the map leaves out: tokens that belong to no cell, and paths around the layer."""
+    if not chosen.whole:
+        return ", though part of the information goes around it"
+    if not chosen.layout.prefix or not reads(classifier, chosen.name, chosen.layout, cells=False):
+        return ""
+    return " whose patch tokens are read (what the class token gathered before it is not on the map)"
+
+
 def _covered(grid: tuple[int, int], areas: np.ndarray) -> str:
     cells = f"{grid[0]} x {grid[1]} cells"
     if not len(areas):
@@ -157,11 +174,9 @@ def _covered(grid: tuple[int, int], areas: np.ndarray) -> str:
     return f"{cells}, the median valid region covers {covered:.1f} of them"
 
 
-def _alternatives(seen: Survey) -> str:
-    if not seen.stages:
-        return "The model has no such layer."
-    last = {stage.grid: stage.name for stage in seen.stages}
-    return f"Layers that do: {', '.join(reversed(list(last.values())))}."
+def _alternatives(classifier: Classifier, seen: Survey) -> str:
+    names = [stage.name for stage in main_stages(classifier, seen.stages)]
+    return f"Layers whose cells are read: {', '.join(names)}." if names else "The model has no such layer."
 
 
 def _measure(classifier: Classifier, name: str) -> tuple[bool, tuple[int, int]]:
