@@ -17,7 +17,7 @@ from camgate.audit.runner import audit
 from camgate.data.manifest import validate_manifest
 from camgate.data.preprocessing import Preprocessing
 from camgate.data.rle import region_cell
-from camgate.errors import InputError, ModelError
+from camgate.errors import InputError, ModelError, PolicyError
 from camgate.gate.judge import judge
 from camgate.models.classifier import Classifier
 
@@ -72,10 +72,7 @@ def test_negative_values_count_as_zero(model: Classifier, data: pd.DataFrame) ->
 
 def test_no_verdict_rests_on_it(model: Classifier, data: pd.DataFrame, tmp_path: Path) -> None:
     result = audit(model, data, method=corner, interventions=False)
-    policy: dict[str, Any] = {
-        "audit": {"method": result.settings.method, "target_layer": "", "interventions": False},
-        "checks": {"accuracy": {"min": 0}},
-    }
+    policy: dict[str, Any] = {"audit": {"interventions": False}, "checks": {"accuracy": {"min": 0}}}
     for seen in (result, AuditResult.load(result.save(tmp_path / "audit"))):
         verdict = judge(seen, policy)
         assert verdict.status.value == "ERROR"
@@ -90,10 +87,12 @@ def test_methods_for_looking_never_gate(method: str, data: pd.DataFrame) -> None
     )
     model = Classifier(net.eval(), ["a", "b"], Preprocessing(size=(16, 16)))
     result = audit(model, data, method=method, interventions=False)
-    terms = {"method": method, "interventions": False, "min_images": 1, "min_groups": 2}
+    terms = {"interventions": False, "min_images": 1, "min_groups": 2}
     verdict = judge(result, {"audit": terms, "checks": {"accuracy": {"min": 0}}})
     assert verdict.status.value == "ERROR"
     assert f"{method} is for looking" in verdict.sentence
+    with pytest.raises(PolicyError, match=f"{method}' may not gate"):
+        judge(result, {"audit": {**terms, "method": method}, "checks": {"accuracy": {"min": 0}}})
     gating = audit(model, data, method="hirescam", interventions=False)
     verdict = judge(gating, {"audit": {**terms, "method": "hirescam"}, "checks": {"accuracy": {"min": 0}}})
     assert "for looking" not in verdict.sentence

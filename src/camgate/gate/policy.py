@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import camgate.gate.checks  # noqa: F401  (registers them)
 from camgate.errors import PolicyError
 from camgate.gate.measure import CHECKS
+from camgate.heatmaps.names import gating_names
 
-GATING_METHODS = ("auto", "gradcam", "hirescam", "gradcam++", "xgradcam", "layercam")
 """Gradient methods that are class-specific; nothing else may gate."""
 
 
@@ -50,9 +50,11 @@ class AuditTerms(_Section):
     @field_validator("method")
     @classmethod
     def _gating(cls, method: str) -> str:
-        if method not in GATING_METHODS:
-            near = _near(method, GATING_METHODS)
-            raise ValueError(f"{method!r} may not gate{near}; allowed: {', '.join(GATING_METHODS)}")
+        allowed = ("auto", *gating_names())
+        if method not in allowed:
+            raise ValueError(
+                f"{method!r} may not gate{_near(method, allowed)}; allowed: {', '.join(allowed)}"
+            )
         return method
 
 
