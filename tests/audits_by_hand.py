@@ -112,3 +112,87 @@ def edit() -> Callable[..., AuditResult]:
         return replace(result, scores=scores)
 
     return change
+
+
+def make_large_audit(
+    classes: int = 1000,
+    rows: int = 50_000,
+    *,
+    groups_per_class: int = 25,
+    activation: float = 0.1,
+    spread: float = 0.05,
+    accuracy: float = 0.95,
+    gap: float = 0.0,
+    recipients: int = 1000,
+    bad: int = 0,
+    seed: int = 0,
+    **settings: Any,
+) -> AuditResult:
+    """An audit of many classes, made column by column so that its size costs nothing.
+
+    Args:
+        classes: number of classes, with names like `n00017 thing`.
+        rows: images, spread evenly.
+        groups_per_class: groups inside each class; a group's images are alike.
+        activation: mean invalid activation of the good classes.
+        spread: its standard deviation over groups; within a group half of that.
+        accuracy: share predicted right.
+        gap: accuracy lost in the other-class arm.
+        recipients: images with swapped backgrounds.
+        bad: the last so many classes light up outside the object (0.45) instead.
+        seed: of the numbers.
+        settings: as in `make_audit`.
+    """
+    rng = np.random.default_rng(seed)
+    names = np.array([f"n{number:05d} thing" for number in range(classes)], dtype=object)
+    label = np.arange(rows) % classes
+    group = label * groups_per_class + (np.arange(rows) // classes) % groups_per_class
+    centre = np.where(np.arange(classes) >= classes - bad, 0.45, activation)
+    effect = spread * rng.standard_normal(classes * groups_per_class)
+    share = np.clip(centre[label] + effect[group] + spread / 2 * rng.standard_normal(rows), 0, 1)
+    hit = rng.random(rows) < accuracy
+    other = (label + rng.integers(1, classes, rows)) % classes
+    scores = pd.DataFrame(
+        {
+            "image_id": [f"{name}/{number:06d}" for number, name in enumerate(names[label])],
+            "label": names[label],
+            "predicted": names[np.where(hit, label, other)],
+            "confidence": rng.uniform(0.5, 1.0, rows),
+            "target": names[label],
+            "invalid_activation": share,
+            "invalid_activation_label": share,
+            "invalid_area": 0.5,
+            "invalid_area_raw": 0.8,
+            "invalid_lift": share / 0.5,
+            "peak_invalid": (share > 0.3).astype(float),
+            "status": "ok",
+            "group": [f"g{number}" for number in group],
+            "split": "test",
+        }
+    )
+    ids = scores["image_id"].to_numpy()
+    chosen = np.sort(rng.permutation(rows)[:recipients])
+    swaps = []
+    for arm, draws, rate in (("original", 1, 1.0), ("same_class", 3, 0.99), ("other_class", 3, 0.99 - gap)):
+        row = np.repeat(chosen, draws)
+        right = rng.random(len(row)) < rate
+        donor = (row + (classes if arm == "same_class" else 1) * (1 + np.tile(np.arange(draws), recipients))) % rows
+        swaps.append(
+            pd.DataFrame(
+                {
+                    "image_id": ids[row],
+                    "arm": arm,
+                    "draw": np.tile(np.arange(draws), recipients),
+                    "donor_id": None if arm == "original" else ids[donor],
+                    "predicted": np.where(right, names[label[row]], names[other[row]]),
+                    "target_probability": np.where(right, 0.9, 0.1),
+                }
+            )
+        )
+    small = make_audit(per_class=1, **settings)
+    return replace(
+        small,
+        classes=tuple(names),
+        scores=scores,
+        interventions=pd.concat(swaps, ignore_index=True) if small.settings.interventions else None,
+    )

@@ -3,6 +3,14 @@
 Images of one group (same scene, same patient, same two seconds of video) are not independent; every
 interval here takes the group as the unit. The level is two-sided: 0.95 leaves 2.5 % on each side.
 
+A *sample* (`rate_sample`, `mean_sample`, `gap_sample`) holds what a part of the data gives, and an interval
+at any level is read off it: the level corrected for a thousand looks costs no second bootstrap.
+
+Far out (`FAR_TAIL`: ten looks and more) neither Wilson's approximation nor 1,999 resamples reach. There a
+rate's interval is the wider of Wilson's and the exact one (Clopper & Pearson 1934) with the same effective
+sample size (Korn & Graubard 1998); bootstrap bounds are read where five resamples lie beyond them and
+carried on in the ratio of t quantiles, never inside the t interval itself.
+
 References: Wilson 1927 for a rate, with the effective sample size n / deff (Kish 1965) and a t quantile
 on groups - 1 (Korn & Graubard 1998); bootstrap-t over groups (Efron & Tibshirani 1993, ch. 12) for a
 mean; the two-way "pigeonhole" bootstrap (Owen 2007) for composites, whose recipients and donors both
@@ -14,53 +22,69 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-REPLICATES = 1999
-_CHUNK = 250
-"""Replicates resampled at once; bounds the memory."""
+from camgate.audit.gaps import Arm, GapSample, gap_estimate, gap_sample
+from camgate.audit.intervals import Estimate, Sample, detectable_excess, group_codes, unknown, wilson
+from camgate.audit.resampling import FAR_TAIL, REPLICATES, normal_quantile, resampled_sums, t_quantile
+
+__all__ = [
+    "Arm",
+    "Estimate",
+    "GapSample",
+    "MeanSample",
+    "RateSample",
+    "Sample",
+    "detectable_excess",
+    "gap_estimate",
+    "gap_sample",
+    "group_codes",
+    "mean_estimate",
+    "mean_sample",
+    "rate_estimate",
+    "rate_sample",
+]
+
+
+def _exact(rate: float, n: float, tail: float) -> tuple[float, float]:
+    """Clopper & Pearson 1934, for any n > 0."""
+    hits, misses = rate * n, (1 - rate) * n
+    low = special.betaincinv(hits, misses + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, misses, 1 - tail) if misses > 0 else 1.0
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A value with its two-sided interval.
-
-    Attributes:
-        value: point estimate; NaN where nothing was measured.
-        low, high: bounds at `level`.
-        n: images it rests on.
-        groups: independent groups among them.
-        level: nominal coverage.
-    """
+class RateSample:
+    """A share of hits. `effective` is the number of independent images that n are worth."""
 
     value: float
-    low: float
-    high: float
     n: int
     groups: int
-    level: float = 0.95
+    effective: float
 
-    @property
-    def standard_error(self) -> float:
-        """Standard error read off the half-width, NaN where there is no interval."""
-        quantile = stats.t.ppf(0.5 + self.level / 2, max(self.groups - 1, 1))
-        return float((self.high - self.low) / (2 * quantile))
-
-
-def _empty(level: float) -> Estimate:
-    return Estimate(np.nan, np.nan, np.nan, 0, 0, level)
-
-
-def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    """Integer code of each row's group and the number of groups."""
-    names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    return codes, len(names)
+    def at(self, level: float) -> Estimate:
+        """Wilson's interval with n / deff and a t quantile on groups - 1, far out at least the exact one."""
+        if self.groups < 2:
+            return Estimate(self.value, *unknown(self.n, (0.0, 1.0)), self.n, self.groups, level)
+        tail = (1 - level) / 2
+        quantile = t_quantile(tail, self.groups - 1)
+        low, high = wilson(self.value, self.effective, quantile)
+        if tail < FAR_TAIL:
+            worth = self.effective * (t_quantile(tail, self.n - 1) / quantile) ** 2
+            exact = _exact(self.value, worth, tail)
+            low, high = min(low, exact[0]), max(high, exact[1])
+        return Estimate(self.value, min(low, self.value), max(high, self.value), self.n, self.groups, level)
 
 
-def _wilson(rate: float, n: float, quantile: float) -> tuple[float, float]:
-    centre = (rate + quantile**2 / (2 * n)) / (1 + quantile**2 / n)
-    half = quantile / (1 + quantile**2 / n) * np.sqrt(rate * (1 - rate) / n + quantile**2 / (4 * n**2))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+def rate_sample(hits: np.ndarray, groups: np.ndarray) -> RateSample:
+    """Prepare `rate_estimate`."""
+    hits = np.asarray(hits, dtype=np.float64)
+    if not len(hits):
+        return RateSample(np.nan, 0, 0, 0.0)
+    codes, count = group_codes(groups)
+    effective = len(hits) / _design_effect(hits, codes, count) if count > 1 else 1.0
+    return RateSample(float(hits.mean()), len(hits), count, effective)
 
 
 def rate_estimate(hits: np.ndarray, groups: np.ndarray, *, level: float = 0.95) -> Estimate:
@@ -74,16 +98,7 @@ def rate_estimate(hits: np.ndarray, groups: np.ndarray, *, level: float = 0.95) 
     Returns:
         The estimate; bounds are 0 and 1 where fewer than two groups allow none, and the width is never 0.
     """
-    hits = np.asarray(hits, dtype=np.float64)
-    if not len(hits):
-        return _empty(level)
-    codes, count = group_codes(groups)
-    n, rate = len(hits), float(hits.mean())
-    if count < 2:
-        return Estimate(rate, 0.0, 1.0, n, count, level)
-    quantile = float(stats.t.ppf(0.5 + level / 2, count - 1))
-    low, high = _wilson(rate, n / _design_effect(hits, codes, count), quantile)
-    return Estimate(rate, min(low, rate), max(high, rate), n, count, level)
+    return rate_sample(hits, groups).at(level)
 
 
 def _design_effect(values: np.ndarray, codes: np.ndarray, count: int) -> float:
@@ -98,6 +113,88 @@ def _design_effect(values: np.ndarray, codes: np.ndarray, count: int) -> float:
     residuals = np.bincount(codes, weights=values - mean, minlength=count)
     clustered = count / (count - 1) * float((residuals**2).sum()) / n**2
     return float(max(clustered / plain, 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class MeanSample:
+    """A mean or a ratio of means.
+
+    Attributes:
+        value: point estimate.
+        n, groups: what it rests on.
+        bounds: possible range.
+        error: standard error over groups; 0 where no variance was seen.
+        pivots: studentised deviations of the bootstrap samples, too few where hardly any varied.
+        replicates: samples that were drawn.
+    """
+
+    value: float
+    n: int
+    groups: int
+    bounds: tuple[float, float]
+    error: float
+    pivots: np.ndarray
+    replicates: int
+
+    def at(self, level: float) -> Estimate:
+        """The bootstrap-t interval, cut to the possible range."""
+        if self.groups < 2:
+            return Estimate(self.value, *unknown(self.n, self.bounds), self.n, self.groups, level)
+        if self.error == 0:
+            low, high = _degenerate(self.value, self.n, self.groups, self.bounds, level)
+            return Estimate(self.value, low, high, self.n, self.groups, level)
+        tail = (1 - level) / 2
+        depth = max(tail, FAR_TAIL)
+        reach = t_quantile(tail, self.groups - 1)
+        below = above = reach
+        if len(self.pivots) >= self.replicates / 2:
+            beyond = reach / t_quantile(depth, self.groups - 1)
+            upper, lower = (float(q) for q in np.quantile(self.pivots, [1 - depth, depth]))
+            # Few groups make the studentised tails wild; they are held between the normal (far out the t)
+            # and 3 t quantiles.
+            floor = normal_quantile(tail) if depth == tail else reach
+            above, below = (float(np.clip(q * beyond, floor, 3 * reach)) for q in (upper, -lower))
+        low = max(self.bounds[0], self.value - above * self.error)
+        high = min(self.bounds[1], self.value + below * self.error)
+        return Estimate(self.value, low, high, self.n, self.groups, level)
+
+
+def mean_sample(
+    values: np.ndarray,
+    groups: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> MeanSample:
+    """Prepare `mean_estimate`: resample the groups."""
+    values = np.asarray(values, dtype=np.float64)
+    weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
+    codes, count = group_codes(groups)
+    top = np.bincount(codes, weights=values, minlength=count)
+    bottom = np.bincount(codes, weights=weights, minlength=count)
+    none = np.empty(0)
+    if bottom.sum() <= 0:
+        return MeanSample(np.nan, 0, 0, bounds, 0.0, none, replicates)
+    value = float(top.sum() / bottom.sum())
+    residual = top - value * bottom
+    if count < 2:
+        return MeanSample(value, len(values), count, bounds, 0.0, none, replicates)
+    scale = count / (count - 1)
+    error = float(np.sqrt(scale * (residual**2).sum()) / bottom.sum())  # linearised
+    if error <= 1e-9 * (bounds[1] - bounds[0]):
+        return MeanSample(value, len(values), count, bounds, 0.0, none, replicates)
+    # All that a studentised ratio needs are sums over the sample, with residuals about the value so that
+    # nothing cancels. A group that weighs nothing at all can make a sample empty: its pivot is not finite.
+    columns = np.stack([residual, bottom, residual**2, residual * bottom, bottom**2], axis=1)
+    sums = resampled_sums(columns, seed=seed, replicates=replicates)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = sums[:, 0] / sums[:, 1]
+        squares = sums[:, 2] - 2 * shift * sums[:, 3] + shift**2 * sums[:, 4]
+        squares = np.where(squares > 1e-12 * sums[:, 2], squares, 0.0)  # one group alone has no variance
+        pivots = shift / (np.sqrt(scale * squares) / sums[:, 1])
+    return MeanSample(value, len(values), count, bounds, error, pivots[np.isfinite(pivots)], replicates)
 
 
 def mean_estimate(
@@ -127,53 +224,9 @@ def mean_estimate(
         The estimate. Where all groups agree (no variance to resample) the interval allows for the share
         of images that this n could have missed, so its width is never 0.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if not len(values):
-        return _empty(level)
-    weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
-    codes, count = group_codes(groups)
-    top = np.bincount(codes, weights=values, minlength=count)
-    bottom = np.bincount(codes, weights=weights, minlength=count)
-    if bottom.sum() <= 0:
-        return _empty(level)
-    value = float(top.sum() / bottom.sum())
-    if count < 2:
-        return Estimate(value, bounds[0], bounds[1], len(values), count, level)
-    error = _ratio_error(top, bottom, value)
-    span = bounds[1] - bounds[0]
-    if error <= 1e-9 * span:
-        low, high = _degenerate(value, len(values), count, bounds, level)
-        return Estimate(value, low, high, len(values), count, level)
-    # A group that weighs nothing at all can make a resample empty; multinomial counts avoid index copies.
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float64)
-    tops, bottoms = draws @ top, draws @ bottom
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = tops / bottoms
-        residuals = top[None, :] - means[:, None] * bottom[None, :]
-        errors = np.sqrt(count / (count - 1) * (draws * residuals**2).sum(axis=1)) / bottoms
-        pivots = (means - value) / errors
-    pivots = pivots[np.isfinite(pivots)]
-    tail = (1 - level) / 2
-    reach = float(stats.t.ppf(1 - tail, count - 1))
-    if len(pivots) < replicates / 2:
-        below = above = reach
-    else:
-        above, below = (float(q) for q in np.quantile(pivots, [1 - tail, tail]))
-        below = -below
-    # Few groups make the studentised tails wild; they are held between the normal and 3 t quantiles.
-    floor = float(stats.norm.ppf(1 - tail))
-    above, below = (float(np.clip(q, floor, 3 * reach)) for q in (above, below))
-    low = max(bounds[0], value - above * error)
-    high = min(bounds[1], value + below * error)
-    return Estimate(value, low, high, len(values), count, level)
-
-
-def _ratio_error(top: np.ndarray, bottom: np.ndarray, value: float) -> float:
-    """Standard error of sum(top) / sum(bottom) over groups (linearised)."""
-    count = len(top)
-    residuals = top - value * bottom
-    return float(np.sqrt(count / (count - 1) * (residuals**2).sum()) / bottom.sum())
+    return mean_sample(values, groups, weights=weights, bounds=bounds, seed=seed, replicates=replicates).at(
+        level
+    )
 
 
 def _degenerate(
@@ -183,84 +236,5 @@ def _degenerate(
 
     That share is at most Wilson's upper bound for 0 of n.
     """
-    unseen = _wilson(0.0, n, float(stats.t.ppf(0.5 + level / 2, groups - 1)))[1]
+    unseen = wilson(0.0, n, t_quantile((1 - level) / 2, groups - 1))[1]
     return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Composites of one arm, one row per recipient and draw.
-
-    Attributes:
-        outcome: float `(n,)`, 1 where the label was predicted (or a probability).
-        recipient: int `(n,)`, code of the recipient's group.
-        donor: int `(n,)`, code of the donor's group, in the same coding.
-    """
-
-    outcome: np.ndarray
-    recipient: np.ndarray
-    donor: np.ndarray
-
-
-def gap_estimate(
-    same: Arm, other: Arm, *, images: int, level: float = 0.95, seed: int = 0, replicates: int = REPLICATES
-) -> Estimate:
-    """Mean outcome of the same-class arm minus that of the other-class arm (background gap, Xiao 2020).
-
-    Recipient groups and donor groups are resampled at once: a composite weighs the product of its
-    recipient's and its donor's multiplicity, so a single odd donor cannot pass for evidence.
-
-    Args:
-        same: the same-class arm.
-        other: the other-class arm.
-        images: number of distinct recipients.
-        level: two-sided coverage.
-        seed: of the bootstrap.
-        replicates: bootstrap samples.
-
-    Returns:
-        Estimate in -1..1 with percentile bounds, widened to what a Wilson interval of the rate of
-        discordant recipients allows where hardly any outcome differs, so its width is never 0.
-    """
-    if not len(same.outcome) or not len(other.outcome):
-        return _empty(level)
-    value = float(same.outcome.mean() - other.outcome.mean())
-    recipients = np.unique(np.concatenate([same.recipient, other.recipient]))
-    groups = len(recipients)
-    if groups < 2:
-        return Estimate(value, -1.0, 1.0, images, groups, level)
-    donors = np.unique(np.concatenate([same.donor, other.donor]))
-    rng = np.random.default_rng(seed)
-    gaps = np.full(replicates, np.nan)
-    for start in range(0, replicates, _CHUNK):
-        chunk = min(_CHUNK, replicates - start)
-        weights = [
-            rng.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), size=chunk).astype(np.float64)
-            for codes in (recipients, donors)
-        ]
-        means = []
-        for arm in (same, other):
-            weight = weights[0][:, np.searchsorted(recipients, arm.recipient)]
-            weight *= weights[1][:, np.searchsorted(donors, arm.donor)]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                means.append(weight @ arm.outcome / weight.sum(axis=1))
-        gaps[start : start + chunk] = means[0] - means[1]
-    tail = (1 - level) / 2
-    low, high = (float(q) for q in np.nanquantile(gaps, [tail, 1 - tail]))
-    # The percentile bootstrap over few groups is too narrow; widen to the t quantile about the value.
-    stretch = float(stats.t.ppf(1 - tail, groups - 1) / stats.norm.ppf(1 - tail))
-    low, high = value - (value - low) * stretch, value + (high - value) * stretch
-    slack = _wilson(0.0, images, float(stats.t.ppf(1 - tail, groups - 1)))[1]
-    low, high = min(low, value - slack), max(high, value + slack)
-    return Estimate(value, max(-1.0, low), min(1.0, high), images, groups, level)
-
-
-def detectable_excess(estimate: Estimate, *, power: float = 0.8) -> float:
-    """Smallest true excess over a limit that this sample would show as FAIL with the given power.
-
-    (t quantile + normal quantile of the power) times the standard error; NaN where there is no interval.
-    """
-    if not estimate.n or estimate.groups < 2:
-        return float("nan")
-    quantile = stats.t.ppf(0.5 + estimate.level / 2, estimate.groups - 1) + stats.norm.ppf(power)
-    return float(quantile * estimate.standard_error)
