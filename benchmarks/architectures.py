@@ -51,23 +51,23 @@ SIZES = {"timm:vit_small_patch14_reg4_dinov2": 518, "torchvision:swin_v2_t": 256
 
 HEAD = """# Architectures
 
-Which layer `target_layer=None` chooses, and what `method="auto"` makes of it, without any option. The rule takes
-the deepest layer through which all information goes and whose cells are read; where regions are small or its map
-has fewer than 7 x 7 cells, it goes back to a finer one. The reason is printed with every audit.
+Which layer `target_layer=None` chooses, and what `method="auto"` makes of it, without any option. The rule
+takes the deepest layer through which all information goes and whose cells are read; where regions are small
+or its map has fewer than 7 x 7 cells, it goes back to a finer one. The reason is printed with every audit.
 
 ## Planted truth
 
 Narrow variants of each architecture, 64 px, fitted to images in which one bright block decides, {seeds} seeds
-each. Passed: at least 95 % right, at most a tenth of the maps dead, at least 60 % of the mass and twice a uniform
-map's on the block (grown by one cell), the peak there in at least nine of ten. A network that did not learn its
-task (under 95 % right) says nothing of the layer and is counted apart.
+each. Passed: at least 95 % right, at most a tenth of the maps dead, at least 60 % of the mass and twice a
+uniform map's on the block (grown by one cell), the peak there in at least nine of ten. A network that did not
+learn its task (under 95 % right) says nothing of the layer and is counted apart.
 
 | architecture | library | layer | method | passed | mass on the block (uniform map) |
 |---|---|---|---|---|---|
 """
 WRONG = """
-The same networks at the norm before their last block, a layer that part of the information goes around. Such a
-layer alone makes a correct model look biased: every map below is of a network that is right.
+The same networks at the norm before their last block, a layer that part of the information goes around. Such
+a layer alone makes a correct model look biased: every map below is of a network that is right.
 
 | architecture | layer | passed | mass on the block (uniform map), or dead |
 |---|---|---|---|

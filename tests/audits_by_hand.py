@@ -176,7 +176,9 @@ def make_large_audit(
     for arm, draws, rate in (("original", 1, 1.0), ("same_class", 3, 0.99), ("other_class", 3, 0.99 - gap)):
         row = np.repeat(chosen, draws)
         right = rng.random(len(row)) < rate
-        donor = (row + (classes if arm == "same_class" else 1) * (1 + np.tile(np.arange(draws), recipients))) % rows
+        donor = (
+            row + (classes if arm == "same_class" else 1) * (1 + np.tile(np.arange(draws), recipients))
+        ) % rows
         swaps.append(
             pd.DataFrame(
                 {

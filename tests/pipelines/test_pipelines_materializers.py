@@ -195,7 +195,6 @@ def test_verdict_comes_back_and_its_table_escapes_html() -> None:
 
 @pytest.mark.usefixtures("stores")
 def test_evaluation_comes_back_with_its_tables() -> None:
-    names = pd.Index(["a", "b"], name="label")
     evaluation = Evaluation(
         accuracy=0.75,
         macro_f1=0.7,
@@ -209,7 +208,7 @@ def test_evaluation_comes_back_with_its_tables() -> None:
                 "f1": [0.6, 0.6],
             }
         ),
-        confusion=pd.DataFrame([[1, 1], [0, 2]], index=names, columns=pd.Index(["a", "b"], name="predicted")),
+        confusion=pd.DataFrame({"label": ["a", "a", "b"], "predicted": ["a", "b", "b"], "n": [1, 1, 2]}),
         n=4,
         unreadable=1,
     )

@@ -175,7 +175,7 @@ def test_evaluation_with_hostile_classes(store: str, run_id: str, tmp_path: Path
     per_class = pd.DataFrame(
         {"label": classes, "n": 1, "precision": [0.1, 0.2, 0.3], "recall": [0.4, 0.5, math.nan], "f1": 0.6}
     )
-    confusion = pd.DataFrame(np.eye(3, dtype=int), index=classes, columns=classes)
+    confusion = pd.DataFrame({"label": classes, "predicted": classes, "n": 1})
     evaluation = Evaluation(
         accuracy=0.9,
         macro_f1=0.8,

@@ -58,14 +58,14 @@ def pair_donors(
     """
     rng = np.random.default_rng(seed)
     strata = np.zeros(len(labels), dtype=int) if strata is None else strata
-    pools: dict[tuple[object, object], np.ndarray] = {}
-    for row in np.flatnonzero(candidates):
-        pools.setdefault((strata[row], labels[row]), np.array([], dtype=int))
-    for stratum, label in pools:
-        pools[stratum, label] = np.flatnonzero(candidates & (strata == stratum) & (labels == label))
+    inside = np.flatnonzero(candidates)
+    keys = pd.DataFrame({"stratum": strata[inside], "label": labels[inside]})
+    pools = {
+        key: inside[found] for key, found in keys.groupby(["stratum", "label"], sort=False).indices.items()
+    }
     used = np.zeros(len(labels))
     jitter = rng.random(len(labels))
-    classes = sorted(set(labels[candidates]), key=str)
+    classes = np.array(sorted(set(labels[candidates]), key=str), dtype=object)
     pairings: list[Pairing] = []
     left_out = 0
     for recipient in rng.permutation(recipients):
@@ -75,13 +75,19 @@ def pair_donors(
             pool = pools.get((stratum, other_label), np.array([], dtype=int))
             return np.asarray(pool[groups[pool] != group])
 
+        def another_class(label: object = label) -> np.ndarray:
+            """Donors of a class drawn uniformly from those that have any; most often the first one does."""
+            for position in rng.permutation(len(classes)):
+                if classes[position] != label and len(pool := outside(classes[position])):
+                    return pool
+            return np.array([], dtype=int)
+
         same_pool = outside(label)
-        other_pools = [pool for name in classes if name != label and len(pool := outside(name))]
-        if not len(same_pool) or not other_pools:
+        others = [another_class() for _ in range(draws)]
+        if not len(same_pool) or not len(others[0]):
             left_out += 1
             continue
-        for draw in range(draws):
-            other_pool = other_pools[int(rng.integers(len(other_pools)))]
+        for draw, other_pool in enumerate(others):
             chosen = []
             for pool in (same_pool, other_pool):
                 # Least used first, ties at random: no donor decides the gap alone.

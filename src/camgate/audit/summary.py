@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from camgate.audit.result import AuditResult
-from camgate.audit.statistics import Arm, Estimate, gap_estimate, group_codes, mean_estimate, rate_estimate
+from camgate.audit.statistics import (
+    Arm,
+    Estimate,
+    Sample,
+    gap_sample,
+    group_codes,
+    mean_sample,
+    rate_sample,
+)
+
+Rows = NDArray[np.intp]
+"""Positions of rows of `AuditResult.scores`."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +49,75 @@ class Gap:
         return self.original - self.same_class
 
 
-def parts(result: AuditResult) -> dict[str, pd.Series]:
-    """Boolean row masks of `result.scores`: one per class, and one per value of each named slice."""
-    scores = result.scores
-    masks = {f"class {label}": scores["label"].eq(label) for label in result.classes}
-    for column in result.settings.slices:
-        for value in sorted(scores[column].dropna().unique(), key=str):
-            masks[f"{column} {value}"] = scores[column].eq(value)
-    return masks
+def parts(result: AuditResult) -> dict[str, Rows]:
+    """Positions of the rows of `result.scores` in each class and in each value of each named slice."""
+    columns = [("class", "label"), *((column, column) for column in result.settings.slices)]
+    found = {}
+    for prefix, column in columns:
+        inside = result.scores.groupby(result.scores[column].astype(object), sort=False).indices
+        names = result.classes if column == "label" else sorted(inside, key=str)
+        nothing = np.array([], dtype=np.intp)
+        found.update({f"{prefix} {name}": np.sort(inside.get(name, nothing)) for name in names})
+    return found
 
 
-def _scored(result: AuditResult, rows: pd.Series | None) -> pd.DataFrame:
-    scores = result.scores[result.scores["status"].eq("ok")]
-    return scores if rows is None else scores[rows.loc[scores.index]]
+class Measures:
+    """The score table of an audit as arrays, made once; any part of the data is then quickly had."""
+
+    def __init__(self, result: AuditResult) -> None:
+        """Take the columns out of the table."""
+        scores = result.scores
+        self._groups, _ = group_codes(scores["group"].to_numpy())
+        self._scored = scores["status"].eq("ok").to_numpy()
+        self._readable = scores["status"].ne("unreadable").to_numpy()
+        self._hits = scores["predicted"].eq(scores["label"]).to_numpy(dtype=bool)
+        self._numbers = {
+            column: scores[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            for column in (
+                "invalid_activation",
+                "invalid_activation_label",
+                "invalid_area",
+                "peak_invalid",
+            )
+        }
+        self._seed = result.settings.seed
+
+    def activation(self, rows: Rows | None = None, *, column: str = "invalid_activation_label") -> Sample:
+        """Prepare `activation`."""
+        rows = self._with(column, rows)
+        return mean_sample(self._numbers[column][rows], self._groups[rows], seed=self._seed)
+
+    def lift(self, rows: Rows | None = None) -> Sample:
+        """Prepare `lift`."""
+        rows = self._with("invalid_activation_label", rows)
+        areas = self._numbers["invalid_area"][rows]
+        return mean_sample(
+            self._numbers["invalid_activation_label"][rows],
+            self._groups[rows],
+            weights=areas,
+            bounds=(0.0, 1.0 / max(float(areas.mean()), 1e-9) if len(areas) else 1.0),
+            seed=self._seed,
+        )
+
+    def peak_rate(self, rows: Rows | None = None) -> Sample:
+        """Prepare `peak_rate`."""
+        rows = self._with("peak_invalid", rows)
+        return rate_sample(self._numbers["peak_invalid"][rows], self._groups[rows])
+
+    def accuracy(self, rows: Rows | None = None) -> Sample:
+        """Prepare `accuracy`."""
+        rows = np.flatnonzero(self._readable) if rows is None else rows[self._readable[rows]]
+        return rate_sample(self._hits[rows], self._groups[rows])
+
+    def _with(self, column: str, rows: Rows | None) -> Rows:
+        """The scored rows among these that have a number."""
+        rows = np.arange(len(self._scored)) if rows is None else rows
+        return np.asarray(rows[self._scored[rows] & ~np.isnan(self._numbers[column][rows])])
 
 
 def activation(
     result: AuditResult,
-    rows: pd.Series | None = None,
+    rows: Rows | None = None,
     *,
     column: str = "invalid_activation_label",
     level: float = 0.95,
@@ -62,76 +127,91 @@ def activation(
     By default of the map of the label's class. The map of a wrongly predicted `empty` lies on the
     background, rightly so: a wrong prediction is the accuracy check's business.
     """
-    scored = _scored(result, rows)
-    scored = scored[scored[column].notna()]
-    values, groups = scored[column].to_numpy(), scored["group"].to_numpy()
-    return mean_estimate(values, groups, level=level, seed=result.settings.seed)
+    return Measures(result).activation(rows, column=column).at(level)
 
 
-def lift(result: AuditResult, rows: pd.Series | None = None, *, level: float = 0.95) -> Estimate:
+def lift(result: AuditResult, rows: Rows | None = None, *, level: float = 0.95) -> Estimate:
     """Invalid activation (label's class) over what a uniform map would score: a ratio of means, >= 0."""
-    scored = _scored(result, rows)
-    scored = scored[scored["invalid_activation_label"].notna()]
-    return mean_estimate(
-        scored["invalid_activation_label"].to_numpy(),
-        scored["group"].to_numpy(),
-        weights=scored["invalid_area"].to_numpy(),
-        bounds=(0.0, 1.0 / max(float(scored["invalid_area"].mean()), 1e-9) if len(scored) else 1.0),
-        level=level,
-        seed=result.settings.seed,
-    )
+    return Measures(result).lift(rows).at(level)
 
 
-def peak_rate(result: AuditResult, rows: pd.Series | None = None, *, level: float = 0.95) -> Estimate:
+def peak_rate(result: AuditResult, rows: Rows | None = None, *, level: float = 0.95) -> Estimate:
     """Share of scored images whose map peaks on invalid pixels (pointing game), 0..1."""
-    scored = _scored(result, rows)
-    return rate_estimate(scored["peak_invalid"].to_numpy(), scored["group"].to_numpy(), level=level)
+    return Measures(result).peak_rate(rows).at(level)
 
 
-def accuracy(result: AuditResult, rows: pd.Series | None = None, *, level: float = 0.95) -> Estimate:
+def accuracy(result: AuditResult, rows: Rows | None = None, *, level: float = 0.95) -> Estimate:
     """Share of readable images whose label is predicted, 0..1."""
-    scores = result.scores if rows is None else result.scores[rows]
-    scores = scores[scores["status"].ne("unreadable")]
-    hits = scores["predicted"].eq(scores["label"]).to_numpy()
-    return rate_estimate(hits, scores["group"].to_numpy(), level=level)
+    return Measures(result).accuracy(rows).at(level)
 
 
-def background_gap(result: AuditResult, rows: pd.Series | None = None, *, level: float = 0.95) -> Gap | None:
+class Composites:
+    """The interventions of an audit as arrays, made once; any part of the data is then quickly had."""
+
+    def __init__(self, result: AuditResult) -> None:
+        """Look up each composite's image and donor."""
+        table = result.interventions if result.interventions is not None else pd.DataFrame(columns=_COLUMNS)
+        everyone = pd.Series(np.arange(len(result.scores)), index=result.scores["image_id"].to_numpy())
+        image = table["image_id"].map(everyone).to_numpy(dtype=np.intp)
+        order = np.argsort(image, kind="stable")
+        table = table.iloc[order]
+        groups, _ = group_codes(result.scores["group"].to_numpy())
+        donor = table["donor_id"].map(everyone).fillna(-1).to_numpy(dtype=np.intp)
+        self._image = image[order]
+        self._arm = table["arm"].to_numpy()
+        self._recipient = groups[self._image]
+        self._donor = np.where(donor < 0, -1, groups[donor])
+        self._outcomes = {
+            "correct": (
+                table["predicted"].to_numpy() == result.scores["label"].to_numpy()[self._image]
+            ).astype(float),
+            "target_probability": table["target_probability"].to_numpy(dtype=np.float64),
+        }
+        self._seed = result.settings.seed
+
+    def sample(self, rows: Rows | None = None, *, column: str = "correct") -> Sample | None:
+        """Prepare the gap of these rows' images; None where no composite was made of them."""
+        chosen = self._of(rows)
+        if not len(chosen):
+            return None
+        same, other = (self._arm_of(chosen, arm, column) for arm in ("same_class", "other_class"))
+        inside = chosen[self._arm[chosen] == "same_class"]
+        return gap_sample(same, other, images=len(np.unique(self._image[inside])), seed=self._seed)
+
+    def gap(self, rows: Rows | None = None, *, level: float = 0.95) -> Gap | None:
+        """The background gap of these rows' images; None where no composite was made of them."""
+        correct = self.sample(rows)
+        probability = self.sample(rows, column="target_probability")
+        if correct is None or probability is None:
+            return None
+        chosen = self._of(rows)
+        with np.errstate(invalid="ignore"):
+            means = [
+                float(pd.Series(self._arm_of(chosen, arm, "correct").outcome).mean())
+                for arm in ("original", "same_class", "other_class")
+            ]
+        return Gap(correct.at(level), probability.at(level), *means)
+
+    def _of(self, rows: Rows | None) -> np.ndarray:
+        """Composites of some images: the tables are sorted by image, so each image's are side by side."""
+        if rows is None:
+            return np.arange(len(self._image))
+        first, last = (np.searchsorted(self._image, rows, side=side) for side in _SIDES)
+        counts = last - first
+        return np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+    def _arm_of(self, chosen: np.ndarray, arm: str, column: str) -> Arm:
+        inside = chosen[self._arm[chosen] == arm]
+        return Arm(self._outcomes[column][inside], self._recipient[inside], self._donor[inside])
+
+
+_COLUMNS = ("image_id", "arm", "draw", "donor_id", "predicted", "target_probability")
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+
+
+def background_gap(result: AuditResult, rows: Rows | None = None, *, level: float = 0.95) -> Gap | None:
     """The background gap; None where no composite was made for these rows."""
-    if result.interventions is None:
-        return None
-    scores = result.scores if rows is None else result.scores[rows]
-    everyone = result.scores.set_index("image_id")
-    table = result.interventions[result.interventions["image_id"].isin(scores["image_id"])]
-    if table.empty:
-        return None
-    codes, _ = group_codes(everyone["group"].to_numpy())
-    code = pd.Series(codes, index=everyone.index)
-    label = table["image_id"].map(everyone["label"])
-    table = table.assign(
-        correct=table["predicted"].eq(label).astype(float), recipient=table["image_id"].map(code)
-    )
-    arms = {arm: table[table["arm"].eq(arm)] for arm in ("original", "same_class", "other_class")}
-    images = int(arms["same_class"]["image_id"].nunique())
-
-    def estimate(column: str) -> Estimate:
-        same, other = (
-            Arm(
-                outcome=arms[arm][column].to_numpy(),
-                recipient=arms[arm]["recipient"].to_numpy(),
-                donor=arms[arm]["donor_id"].map(code).to_numpy(),
-            )
-            for arm in ("same_class", "other_class")
-        )
-        return gap_estimate(same, other, images=images, level=level, seed=result.settings.seed)
-
-    return Gap(
-        estimate=estimate("correct"),
-        probability=estimate("target_probability"),
-        original=float(arms["original"]["correct"].mean()),
-        same_class=float(arms["same_class"]["correct"].mean()),
-        other_class=float(arms["other_class"]["correct"].mean()),
-    )
+    return Composites(result).gap(rows, level=level)
 
 
 def summarise(result: AuditResult) -> dict[str, float]:

@@ -20,12 +20,15 @@ from camgate.data.regions import rule_from_json
 from camgate.data.rle import is_region_cell
 from camgate.data.splits import audited_rows, training_rows
 from camgate.data.zones import zones_from_json, zones_to_json
-from camgate.errors import InputError, ManifestError
+from camgate.errors import InputError, ManifestError, some_of
 
 __all__ = ["audited_rows", "data_digest", "manifest_classes", "training_rows", "validate_manifest"]
 
 REQUIRED = ("image", "label")
 OPTIONAL = ("image_id", "region", "split", "group", "zone", "region_rule", "crop")
+
+HINTED = 20
+"""So many wrong labels get a suggestion, and so many classes without an image a line of their own."""
 
 _log = logging.getLogger(__name__)
 
@@ -172,16 +175,20 @@ def _label_faults(labels: list[str], classes: Sequence[str] | None, fault: Any) 
     present = set(labels)
     known = [] if classes is None else [str(name) for name in classes]
     unknown: dict[str, str] = {}
-    for name in present.difference(known, {""}) if classes is not None else ():
-        near = difflib.get_close_matches(name, known, n=1)
+    for name in sorted(present.difference(known, {""})) if classes is not None else ():
+        # Looking for a near name takes time with each of the known ones: for the first faults it is worth it.
+        near = difflib.get_close_matches(name, known, n=1) if len(unknown) < HINTED else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        unknown[name] = f"{name!r} is not one of the classes {', '.join(known)}{hint}"
+        unknown[name] = f"{name!r} is not one of the classes {some_of(known)}{hint}"
     for position, label in enumerate(labels):
         if not label:
             fault(position, "label", "empty")
         elif label in unknown:
             fault(position, "label", unknown[label])
-    return [f"column label: class {name!r} has no image" for name in known if name not in present]
+    missing = [name for name in known if name not in present]
+    if len(missing) <= HINTED:
+        return [f"column label: class {name!r} has no image" for name in missing]
+    return [f"column label: {len(missing)} of {len(known)} classes have no image: {some_of(missing)}"]
 
 
 def _repeated(cells: Sequence[str | None], column: str, numbers: list[int], fault: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import numpy as np
 from pydantic import Field
 
 from camgate.audit import summary
 from camgate.audit.result import AuditResult
-from camgate.audit.statistics import Estimate, mean_estimate
+from camgate.audit.statistics import Estimate, Sample, mean_sample
 from camgate.gate.measure import LEVEL, AtLeast, AtMost, Context, check, judge_measure, percent, span
 from camgate.gate.verdict import CheckResult, Status
 
@@ -41,7 +41,7 @@ def accuracy(context: Context, options: AtLeast) -> CheckResult:
     return judge_measure(
         context,
         "accuracy",
-        lambda rows, level: summary.accuracy(context.result, rows, level=level),
+        context.measures.accuracy,
         options.min,
         smaller=False,
         message=lambda e: (
@@ -58,7 +58,7 @@ def invalid_activation(context: Context, options: AtMost) -> CheckResult:
     return judge_measure(
         context,
         "invalid_activation",
-        lambda rows, level: summary.activation(context.result, rows, level=level),
+        context.measures.activation,
         options.max,
         smaller=True,
         message=lambda e: (
@@ -73,7 +73,7 @@ def invalid_activation(context: Context, options: AtMost) -> CheckResult:
 @check("invalid_lift", AtMost)
 def invalid_lift(context: Context, options: AtMost) -> CheckResult:
     """Invalid activation over what a uniform map would score: travels between networks better than mass."""
-    mass = summary.activation(context.result)
+    mass = context.measures.activation().at(LEVEL)
 
     def message(e: Estimate) -> str:
         return (
@@ -85,7 +85,7 @@ def invalid_lift(context: Context, options: AtMost) -> CheckResult:
     return judge_measure(
         context,
         "invalid_lift",
-        lambda rows, level: summary.lift(context.result, rows, level=level),
+        context.measures.lift,
         options.max,
         smaller=True,
         message=message,
@@ -100,7 +100,7 @@ def peak_invalid(context: Context, options: AtMost) -> CheckResult:
     return judge_measure(
         context,
         "peak_invalid",
-        lambda rows, level: summary.peak_rate(context.result, rows, level=level),
+        context.measures.peak_rate,
         options.max,
         smaller=True,
         message=lambda e: (
@@ -117,16 +117,13 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
     """Accuracy lost when the background comes from another class instead of the same one."""
     result = context.result
     untested = context.policy.region_free.rule == "none"
-    bare = result.scores["label"].isin(result.region_free)
+    bare = result.scores["label"].isin(result.region_free).to_numpy()
+    composites = summary.Composites(result)
 
-    def gap(rows: pd.Series | None, level: float) -> summary.Gap | None:
-        if untested:
-            rows = ~bare if rows is None else rows & ~bare
-        return summary.background_gap(result, rows, level=level)
-
-    def measure(rows: pd.Series | None, level: float) -> Estimate | None:
-        found = gap(rows, level)
-        return None if found is None else found.estimate
+    def tested(rows: summary.Rows | None) -> summary.Rows | None:
+        if not untested:
+            return rows
+        return np.flatnonzero(~bare) if rows is None else rows[~bare[rows]]
 
     def message(e: Estimate) -> str:
         moved = (
@@ -137,7 +134,7 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
             f"limit {100 * options.max:.0f})"
         )
 
-    pooled = gap(None, LEVEL)
+    pooled = composites.gap(tested(None), level=LEVEL)
     if pooled is None:
         return CheckResult(
             name="background_gap",
@@ -149,7 +146,7 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
     outcome = judge_measure(
         context,
         "background_gap",
-        measure,
+        lambda rows: composites.sample(tested(rows)),
         options.max,
         smaller=True,
         message=message,
@@ -211,17 +208,14 @@ def champion(context: Context, options: AtMost) -> CheckResult:
         )
     theirs = rival.scores.set_index("image_id")["invalid_activation_label"]
     scores = context.result.scores
-    excess = scores["invalid_activation_label"] - scores["image_id"].map(theirs)
+    excess = (scores["invalid_activation_label"] - scores["image_id"].map(theirs)).to_numpy()
+    groups = scores["group"].to_numpy()
 
-    def measure(rows: pd.Series | None, level: float) -> Estimate:
-        chosen = excess.notna() if rows is None else excess.notna() & rows
-        return mean_estimate(
-            excess[chosen].to_numpy(),
-            scores["group"][chosen].to_numpy(),
-            bounds=(-1.0, 1.0),
-            level=level,
-            seed=context.result.settings.seed,
-        )
+    def measure(rows: summary.Rows | None) -> Sample:
+        chosen = np.arange(len(excess)) if rows is None else rows
+        chosen = chosen[np.isfinite(excess[chosen])]
+        seed = context.result.settings.seed
+        return mean_sample(excess[chosen], groups[chosen], bounds=(-1.0, 1.0), seed=seed)
 
     return judge_measure(
         context,

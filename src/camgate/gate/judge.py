@@ -10,6 +10,7 @@ from typing import Any
 from camgate._version import __version__
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import derive_seed
+from camgate.errors import some_of
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
@@ -138,19 +139,19 @@ def _settings(context: Context) -> CheckResult:
         return _error("audit_settings", "settings_differ", "; ".join(faults))
     missing = sorted(set(result.classes) - set(result.scores["label"]))
     if terms.all_classes and missing:
-        return _error("audit_settings", "missing_class", f"no audited image of class {', '.join(missing)}")
+        return _error("audit_settings", "missing_class", f"no audited image of class {some_of(missing)}")
     named = context.policy.region_free.classes
     undeclared = sorted(set(result.region_free) - set(named)) if named is not None else []
     if undeclared:
         return _error(
             "audit_settings",
             "missing_region",
-            f"class {', '.join(undeclared)} has no valid region at all and the policy does not name it "
+            f"class {some_of(undeclared)} has no valid region at all and the policy does not name it "
             "as region-free: give masks, or name it in region_free.classes",
         )
     unknown = sorted(set(context.policy.critical_classes) - set(result.classes))
     if unknown:
-        return _error("audit_settings", "missing_class", f"unknown critical class {', '.join(unknown)}")
+        return _error("audit_settings", "missing_class", f"unknown critical class {some_of(unknown)}")
     return CheckResult(
         name="audit_settings",
         status=Status.PASS,

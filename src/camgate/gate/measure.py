@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from camgate.audit import summary
 from camgate.audit.result import AuditResult
-from camgate.audit.statistics import Estimate, detectable_excess
+from camgate.audit.statistics import Estimate, Sample, detectable_excess
+from camgate.errors import some_of
 from camgate.gate.verdict import CheckResult, Finding, Status
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 
-Measure = Callable[[pd.Series | None, float], Estimate | None]
+Measure = Callable[[summary.Rows | None], Sample | None]
+"""From the rows of a part of the data (None: all) to what an interval at any level is read off."""
 
 
 class _Options(BaseModel):
@@ -52,6 +54,11 @@ class Context:
     result: AuditResult
     policy: Policy
     champion: AuditResult | None = None
+
+    @cached_property
+    def measures(self) -> summary.Measures:
+        """The scores as arrays, made once for all checks."""
+        return summary.Measures(self.result)
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,8 @@ def judge_measure(
 ) -> CheckResult:
     """The pooled estimate, then each class and slice, joined by the rules above."""
     policy = context.policy
-    pooled = measure(None, LEVEL)
+    everything = measure(None)
+    pooled = None if everything is None else everything.at(LEVEL)
     if pooled is None or not pooled.n:
         return CheckResult(
             name=name,
@@ -137,15 +145,16 @@ def judge_measure(
             limit=limit,
             smaller_is_better=smaller,
         )
-    masks = {
-        part: rows for part, rows in summary.parts(context.result).items() if part not in skip and rows.any()
+    rows_of = {
+        part: rows for part, rows in summary.parts(context.result).items() if part not in skip and len(rows)
     }
-    corrected_level = 1 - (1 - LEVEL) / max(len(masks), 1)
+    corrected_level = 1 - (1 - LEVEL) / max(len(rows_of), 1)
     findings = []
-    for part, rows in masks.items():
-        plain, corrected = measure(rows, LEVEL), measure(rows, corrected_level)
-        if plain is not None and corrected is not None and plain.n:
-            findings.append(_finding(part, plain, corrected, limit, smaller))
+    for part, rows in rows_of.items():
+        sample = measure(rows)
+        plain = None if sample is None else sample.at(LEVEL)
+        if sample is not None and plain is not None and plain.n:
+            findings.append(_finding(part, plain, sample.at(corrected_level), limit, smaller))
     status, reason = decide(pooled, limit, smaller=smaller)
     note = ""
     failing = [finding.part for finding in findings if finding.status is Status.FAIL]
@@ -157,14 +166,14 @@ def judge_measure(
         note = f"; only {pooled.groups} independent groups, the policy asks for {policy.audit.min_groups}"
     elif failing:
         if status is not Status.FAIL:
-            note = f"; it fails in {', '.join(failing[:3])}"
+            note = f"; it fails in {some_of(failing, 3)}"
         status, reason = Status.FAIL, "above_limit" if smaller else "below_limit"
     elif status is Status.PASS:
         critical = {f"class {label}" for label in policy.critical_classes} - set(skip)
         passed = {finding.part for finding in findings if finding.status is Status.PASS}
         if critical - passed:
             status, reason = Status.INCONCLUSIVE, "critical_class"
-            note = f"; not shown for critical {', '.join(sorted(critical - passed))}"
+            note = f"; not shown for critical {some_of(sorted(critical - passed))}"
     return CheckResult(
         name=name,
         status=status,

@@ -31,16 +31,14 @@ class EvaluationMaterializer(FolderMaterializer):
         numbers = {name: getattr(data, name) for name in NUMBERS}
         (folder / "evaluation.json").write_text(json.dumps(numbers, indent=2), encoding="utf-8")
         data.per_class.to_parquet(folder / "per_class.parquet", index=False)
-        data.confusion.to_parquet(folder / "confusion.parquet")
+        data.confusion.to_parquet(folder / "confusion.parquet", index=False)
 
     def read(self, folder: Path, data_type: type[Any]) -> Evaluation:
         """Read the files."""
-        confusion = pd.read_parquet(folder / "confusion.parquet")
-        confusion.index.name, confusion.columns.name = "label", "predicted"
         return Evaluation(
             **json.loads((folder / "evaluation.json").read_text(encoding="utf-8")),
             per_class=pd.read_parquet(folder / "per_class.parquet"),
-            confusion=confusion,
+            confusion=pd.read_parquet(folder / "confusion.parquet"),
         )
 
     def save_visualizations(self, data: Evaluation) -> dict[str, VisualizationType]:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from camgate.data.dataset import ImageDataset, make_loader
-from camgate.errors import InputError, ModelError
+from camgate.errors import InputError, ModelError, some_of
 from camgate.models.classifier import Classifier, evaluation_mode
 
 CALIBRATION_BINS = 15
+PICTURED = 30
+"""Classes in the picture of the confusion matrix, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Evaluation:
             al. 2017): 15 bins of equal width, L1 norm, 0..1.
         per_class: one row a class: label, n (images with that label), precision, recall, f1. Where a value
             divides by nothing it is 0, as in scikit-learn.
-        confusion: counts, rows = label, columns = predicted.
+        confusion: label, predicted, n: one row a pair that occurs, in the order of the classes.
         n: readable images.
         unreadable: images left out.
     """
@@ -57,14 +60,19 @@ class Evaluation:
         return flat
 
     def confusion_picture(self) -> bytes:
-        """The confusion matrix as a PNG: colour is the share of the row, text the count."""
+        """The confusion matrix as a PNG: colour is the share of the row, text the count.
+
+        With more classes than `PICTURED`, those that most errors begin or end in.
+        """
         # The object API draws without pyplot, so neither a window system nor global state is touched.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        names = [str(name) for name in self.confusion.index]
-        counts = self.confusion.to_numpy()
-        shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+        names = self._pictured()
+        pairs = self.confusion.pivot(index="label", columns="predicted", values="n")
+        counts = pairs.reindex(index=names, columns=names).fillna(0).to_numpy(dtype=int)
+        totals = self.per_class.set_index("label")["n"].reindex(names).to_numpy(dtype=int)
+        shares = counts / totals[:, None].clip(min=1)
         side = max(3.6, 1.6 + 0.7 * len(names))
         figure = Figure(figsize=(side + 0.6, side), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
@@ -72,13 +80,26 @@ class Evaluation:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted", ylabel="label", title=f"accuracy {self.accuracy:.3f}, n = {self.n}")
+        title = f"accuracy {self.accuracy:.3f}, n = {self.n}"
+        if len(names) < len(self.per_class):
+            title += f"; the {len(names)} most confused of {len(self.per_class)} classes"
+        axes.set(xlabel="predicted", ylabel="label", title=title)
         for (row, column), count in _cells(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(int(count)), ha="center", va="center", color=colour)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         return buffer.getvalue()
+
+    def _pictured(self) -> list[str]:
+        """All classes, or those with most errors, in the order of the classes."""
+        names = self.per_class["label"].astype(str)
+        if len(names) <= PICTURED:
+            return list(names)
+        errors = self.confusion[self.confusion["label"].ne(self.confusion["predicted"])]
+        ends = pd.concat([errors.groupby(end)["n"].sum() for end in ("label", "predicted")])
+        chosen = set(ends.groupby(level=0).sum().nlargest(PICTURED).index)
+        return [name for name in names if name in chosen]
 
 
 def evaluate_classifier(
@@ -104,8 +125,8 @@ def evaluate_classifier(
     unknown = sorted({str(label) for label in manifest["label"]} - set(classifier.classes))
     if unknown:
         raise InputError(
-            f"label(s) that the model does not know: {', '.join(unknown)}; its classes are "
-            f"{', '.join(classifier.classes)}"
+            f"label(s) that the model does not know: {some_of(unknown)}; its classes are "
+            f"{some_of(classifier.classes)}"
         )
     probabilities, labels, unreadable = _predict(classifier, manifest, batch_size=batch_size, workers=workers)
     if not len(labels):
@@ -144,18 +165,17 @@ def _evaluation(
     def each(name: str) -> list[float]:
         return [float(v) for v in getattr(metrics, name)(predicted, labels, average="none", **how)]
 
-    matrix = metrics.multiclass_confusion_matrix(predicted, labels, **how)
+    names = np.array(classes, dtype=object)
+    pairs = pd.DataFrame({"label": labels.numpy(), "predicted": predicted.numpy()})
+    confusion = pairs.groupby(["label", "predicted"]).size().rename("n").reset_index()
     per_class = pd.DataFrame(
         {
             "label": list(classes),
-            "n": [int(count) for count in matrix.sum(dim=1)],
+            "n": np.bincount(pairs["label"], minlength=len(classes)),
             "precision": each("multiclass_precision"),
             "recall": each("multiclass_recall"),
             "f1": each("multiclass_f1_score"),
         }
-    )
-    confusion = pd.DataFrame(
-        matrix.numpy(), index=pd.Index(classes, name="label"), columns=pd.Index(classes, name="predicted")
     )
     return Evaluation(
         accuracy=float(metrics.multiclass_accuracy(predicted, labels, average="micro", **how)),
@@ -166,7 +186,7 @@ def _evaluation(
             )
         ),
         per_class=per_class,
-        confusion=confusion,
+        confusion=confusion.assign(label=names[confusion["label"]], predicted=names[confusion["predicted"]]),
         n=len(labels),
         unreadable=unreadable,
     )

@@ -15,7 +15,7 @@ import torch
 from camgate.data.manifest import manifest_classes
 from camgate.data.preprocessing import Preprocessing
 from camgate.data.splits import training_rows
-from camgate.errors import InputError
+from camgate.errors import InputError, some_of
 from camgate.models.augmentation import Augmentation
 from camgate.models.builders import build
 from camgate.models.checks import checked_classes
@@ -245,7 +245,7 @@ def _training_classes(manifest: pd.DataFrame, classes: Sequence[str] | None) -> 
     names = tuple(manifest_classes(manifest) if classes is None else classes)
     if len(set(names)) < 2:
         raise InputError(
-            f"training needs at least two classes, got {len(set(names))} ({', '.join(map(str, names))}): "
+            f"training needs at least two classes, got {len(set(names))} ({some_of(names)}): "
             "look at the column `label`"
         )
     return checked_classes(names)
@@ -255,9 +255,9 @@ def _check_rows(train_rows: pd.DataFrame, validation_rows: pd.DataFrame, names: 
     counts = Counter(str(label) for label in train_rows["label"])
     unknown = sorted({*counts, *map(str, validation_rows["label"])} - set(names))
     if unknown:
-        raise InputError(f"label(s) that are not among the classes {list(names)}: {', '.join(unknown)}")
+        raise InputError(f"label(s) that are not among the classes ({some_of(names)}): {some_of(unknown)}")
     empty = [name for name in names if not counts[name]]
     if empty:
-        raise InputError(f"class(es) without a training row: {', '.join(empty)}; look at the column `split`")
+        raise InputError(f"class(es) without a training row: {some_of(empty)}; look at the column `split`")
     if validation_rows.empty:
         raise InputError("no validation rows: mark some with split `validation`, or give more groups")

@@ -129,7 +129,7 @@ def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | N
         for part in _parts(_metrics(evaluation.metrics()), 1000):
             client.log_batch(run_id, metrics=part)
         evaluation.per_class.to_csv(folder / "per_class.csv", index=False)
-        evaluation.confusion.to_csv(folder / "confusion.csv")
+        evaluation.confusion.to_csv(folder / "confusion.csv", index=False)
         (folder / "confusion.png").write_bytes(evaluation.confusion_picture())
         client.log_artifacts(run_id, str(folder), "evaluation")
 

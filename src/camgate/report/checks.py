@@ -227,7 +227,7 @@ def _activation_cell(
 ) -> Cell:
     finding = found.get("invalid_activation")
     if finding is None and compute and numbers["scored"]:
-        estimate = activation(result, result.scores["label"].eq(label))
+        estimate = activation(result, np.flatnonzero(result.scores["label"].eq(label).to_numpy()))
         return Cell(
             text.number(estimate.value, "percent"), text.interval(estimate.low, estimate.high, "percent")
         )

@@ -1,5 +1,22 @@
 "use strict";
 (() => {
+  const find = document.getElementById("find-class");
+  if (!find) return;
+  const rows = [...document.querySelectorAll("#folded-classes tbody tr")];
+  const found = document.getElementById("found-classes");
+  const narrow = () => {
+    const wanted = find.value.trim().toLowerCase();
+    let visible = 0;
+    for (const row of rows) {
+      row.hidden = !row.querySelector("th").textContent.toLowerCase().includes(wanted);
+      if (!row.hidden) visible += 1;
+    }
+    found.textContent = wanted ? `${visible} of ${rows.length}` : "";
+  };
+  find.addEventListener("input", narrow);
+  find.parentElement.hidden = false;
+})();
+(() => {
   const controls = document.getElementById("controls");
   if (!controls) return;
   const cards = [...document.querySelectorAll(".card")];
