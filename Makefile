@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen picture constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes architectures picture constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ bench-heatmaps: $(STAMP) ## cost of a heatmap relative to a plain forward pass
 
 bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer alone
 	$(BIN)/python benchmarks/frozen_backbone.py
+
+bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
+	$(BIN)/python benchmarks/large_label_sets.py
+
+architectures: $(STAMP) ## write docs/architectures.md
+	$(BIN)/python benchmarks/architectures.py
 
 bench-verdicts: $(STAMP) ## the verdict on DATA=manifest.csv over training seeds
 	$(BIN)/python benchmarks/verdict_over_seeds.py --data $(DATA)

@@ -171,6 +171,7 @@ def make_large_audit(
         }
     )
     ids = scores["image_id"].to_numpy()
+    recipients = min(recipients, rows)
     chosen = np.sort(rng.permutation(rows)[:recipients])
     swaps = []
     for arm, draws, rate in (("original", 1, 1.0), ("same_class", 3, 0.99), ("other_class", 3, 0.99 - gap)):

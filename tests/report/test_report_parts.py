@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audits_by_hand import make_audit
+from audits_by_hand import make_audit, make_large_audit
 from camgate.audit.result import AuditResult, GalleryItem
 from camgate.audit.summary import background_gap
 from camgate.errors import InputError
@@ -306,3 +306,24 @@ def test_the_gallery_filters_and_sorts_in_a_browser(tmp_path: Path) -> None:
     assert 0 < total < 16
     assert f'data-order="{";".join(wanted)}"' in shown
     assert f"{total} of 16 shown" in shown
+
+
+FIND = """<script>
+const box = document.getElementById("find-class");
+const rows = [...document.querySelectorAll("#folded-classes tbody tr")];
+const visible = () => rows.filter(row => !row.hidden).length;
+const before = visible();
+box.value = rows[70].querySelector("th").textContent.trim().toUpperCase();
+box.dispatchEvent(new Event("input"));
+document.body.dataset.found = [box.parentElement.hidden, before, visible(), rows[70].hidden].join(" ");
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_a_class_among_hundreds_is_found_by_typing(tmp_path: Path) -> None:
+    result = make_large_audit(200, 2000, groups_per_class=5)
+    page = write_report(tmp_path, result, judge(result)).read_text(encoding="utf-8")
+    shown = 200 - page.split('id="folded-classes"', 1)[1].split("</details>", 1)[0].count('<th scope="row">')
+    assert 0 < shown <= 30
+    found = driven(page, FIND, tmp_path)
+    assert f'data-found="false {200 - shown} 1 false"' in found
