@@ -1,4 +1,4 @@
-"""What ZenML's cache cannot see by itself: the data behind a path."""
+"""What ZenML's cache cannot see by itself: the files behind a path."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -24,12 +26,34 @@ def data_fingerprint() -> str:
     (`generate_cache_key` in zenml.orchestrators.cache_utils, which has them as `step`). Where that fails,
     or the data cannot be read, the answer is new every time: the step runs, and says what is wrong.
     """
-    step = sys._getframe(1).f_locals.get("step")
-    parameters = getattr(getattr(step, "config", None), "parameters", None)
-    if not isinstance(parameters, Mapping) or "data" not in parameters:
+    parameters = _parameters_of(sys._getframe(1))
+    if parameters is None or "data" not in parameters:
         _log.warning("ZenML's cache no longer shows the step's parameters: load_data is not cached.")
         return uuid4().hex
     return _fingerprint(parameters)
+
+
+@pin
+def weights_fingerprint() -> str:
+    """The part of `train_model`'s cache key that changes when the file of its `weights` does.
+
+    As in `data_fingerprint`, the answer is new every time where the parameters cannot be seen.
+    """
+    parameters = _parameters_of(sys._getframe(1))
+    if parameters is None:
+        _log.warning("ZenML's cache no longer shows the step's parameters: train_model is not cached.")
+        return uuid4().hex
+    weights = parameters.get("weights")
+    if weights is None or not Path(weights).is_file():  # a name of torchvision's stands for one file
+        return ""
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parameters_of(frame: FrameType) -> Mapping[str, Any] | None:
+    step = frame.f_locals.get("step")
+    parameters = getattr(getattr(step, "config", None), "parameters", None)
+    return parameters if isinstance(parameters, Mapping) else None
 
 
 def _fingerprint(parameters: Mapping[str, Any]) -> str:

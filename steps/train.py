@@ -6,16 +6,18 @@ from typing import Annotated, Any
 
 import pandas as pd
 from zenml import step
+from zenml.config.cache_policy import CachePolicy
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.data.preprocessing import Preprocessing
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
 from camgate.models.training import train_classifier
+from camgate.steps._fingerprint import weights_fingerprint
 from camgate.steps._progress import epoch_reporter, listening
 
 
-@step
+@step(cache_policy=CachePolicy(cache_func=weights_fingerprint))
 def train_model(
     manifest: pd.DataFrame,
     builder: str = "resnet_small",
@@ -39,7 +41,7 @@ def train_model(
     Annotated[pd.DataFrame, "history"],
     Annotated[dict[str, Any], "parameters"],
 ]:
-    """Train a classifier on the training rows; cached while neither data nor options change.
+    """Train a classifier on the training rows; cached while neither data, options nor weights change.
 
     Everything that belongs into the MLflow run is an output, and `evaluate_model` logs it: a cached step
     logs nothing.

@@ -93,6 +93,14 @@ def test_fine_tuning_goes_on_from_there(pretrained: Path, squares: pd.DataFrame)
     assert result.parameters["backbone_rate"] == 0.1
 
 
+def test_fine_tuning_that_only_does_harm_is_undone(pretrained: Path, squares: pd.DataFrame) -> None:
+    options = {**COMMON, "weights": pretrained, "frozen_epochs": 30, "learning_rate": 30.0}
+    result = train_classifier(squares, **options, epochs=1, backbone_rate=1.0)
+    assert result.best_epoch <= 30
+    before = torch.load(pretrained, weights_only=True)
+    assert torch.equal(result.classifier.module.state_dict()["stem.0.weight"], before["stem.0.weight"])
+
+
 def test_a_small_backbone_rate_moves_the_backbone_less(pretrained: Path, squares: pd.DataFrame) -> None:
     before = torch.load(pretrained, weights_only=True)["stage1.0.conv1.weight"]
     moves = []

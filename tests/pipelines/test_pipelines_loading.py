@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from camgate.steps import load_data
-from camgate.steps._fingerprint import data_fingerprint
+from camgate.steps._fingerprint import data_fingerprint, weights_fingerprint
 
 
 @pytest.fixture
@@ -58,6 +58,22 @@ def test_fingerprint_changes_with_a_column_that_no_digest_knows(folder: Path) ->
 def test_fingerprint_knows_the_zone(folder: Path) -> None:
     shapes = [[[0, 0], [1, 0], [1, height]] for height in (0.5, 0.6)]
     assert len({fingerprint(data=str(folder), options={"zone": {"polygon": shape}}) for shape in shapes}) == 2
+
+
+def test_training_is_cached_until_its_weights_change(tmp_path: Path) -> None:
+    def of(**parameters: Any) -> str:
+        step = SimpleNamespace(config=SimpleNamespace(parameters=parameters))
+        assert step is not None
+        return weights_fingerprint()
+
+    weights = tmp_path / "w.pth"
+    assert of() == of(weights=None) == of(weights="DEFAULT") == of(weights=str(weights)) == ""
+    weights.write_bytes(b"one")
+    before = of(weights=str(weights))
+    assert of(weights=str(weights)) == before != ""
+    weights.write_bytes(b"two")
+    assert of(weights=str(weights)) != before
+    assert weights_fingerprint() != weights_fingerprint()
 
 
 def test_nothing_is_cached_where_data_or_step_cannot_be_seen(

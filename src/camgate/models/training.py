@@ -94,7 +94,8 @@ def train_classifier(
             see `camgate.models.weights.find_weights`. A last layer of another shape is left random, so that
             weights for other classes can be used.
         frozen_epochs: epochs before, in which only the last layer is trained, on features of the frozen rest
-            that are computed once, without augmentation. Fast on a CPU; makes sense with `weights`.
+            that are computed once, without augmentation. Fast on a CPU; makes sense with `weights`. Their
+            result is kept where training the whole network afterwards only makes it worse.
         backbone_rate: learning rate of all but the last layer, as a share of `learning_rate`; None: 0.1
             after frozen epochs, else 1.
         allow_code: also for a builder that is an import path.
@@ -160,6 +161,7 @@ def train_classifier(
                 on_epoch=told,
             )
         history += [{**row, "phase": "frozen"} for row in first]
+    frozen = {name: value.clone() for name, value in module.state_dict().items()} if history else {}
     fitted = fitting.Fitted([], 0)
     if epochs:
         fitted = fitting.fit(
@@ -179,7 +181,11 @@ def train_classifier(
             progress=ProgressLine(epochs=epochs, batches=len(training), enabled=progress),  # type: ignore[arg-type]
             on_epoch=told,
         )
-        best_epoch = len(history) + fitted.best_epoch
+        lowest = min((row["validation_loss"] for row in fitted.history), default=float("inf"))
+        if frozen and history[best_epoch - 1]["validation_loss"] + fitting.LOSS_TOLERANCE < lowest:
+            module.load_state_dict(frozen)  # the whole network only got worse
+        else:
+            best_epoch = len(history) + fitted.best_epoch
         history += [{**row, "epoch": len(history) + row["epoch"], "phase": "whole"} for row in fitted.history]
     unreadable = {*faults, *more_faults, *fitted.faults}
     refuse_unreadable(sorted(unreadable), len(train_rows) + len(validation_rows))
