@@ -38,7 +38,8 @@ def training_pipeline(
         model_name: registered model in MLflow.
         policy: path of a YAML file, or its content; None takes the default policy.
         data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
-        training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`.
+        training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`; for transfer
+            learning `weights` and `frozen_epochs`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.

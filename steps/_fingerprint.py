@@ -14,6 +14,7 @@ from uuid import uuid4
 from camgate.data.manifest import data_digest
 from camgate.data.reading import DataOptions, read_data
 from camgate.materializers.sources import pin
+from camgate.models.weights import file_sha256
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ def weights_fingerprint() -> str:
     weights = parameters.get("weights")
     if weights is None or not Path(weights).is_file():  # a name of torchvision's stands for one file
         return ""
-    with Path(weights).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(Path(weights))
 
 
 def _parameters_of(frame: FrameType) -> Mapping[str, Any] | None:

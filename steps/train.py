@@ -34,7 +34,9 @@ def train_model(
     workers: int = 0,
     weights: str | None = None,
     frozen_epochs: int = 0,
-    backbone_rate: float | None = None,
+    augmented_copies: int = 0,
+    head_learning_rate: float = 0.01,
+    backbone_rate: float = 0.1,
     allow_code: bool = False,
 ) -> tuple[
     Annotated[Classifier, "classifier"],
@@ -45,6 +47,12 @@ def train_model(
 
     Everything that belongs into the MLflow run is an output, and `evaluate_model` logs it: a cached step
     logs nothing.
+
+    Transfer learning: `weights` is a file, or the name of torchvision's weights for a builder
+    ``torchvision:NAME`` such as ``IMAGENET1K_V1``; a last layer for other classes is left random. With
+    `frozen_epochs` that layer is trained alone first, on features that are computed once for each image (and
+    for `augmented_copies` of it) at `head_learning_rate`; then, for `epochs` (may be 0), the whole network,
+    all but the last layer at `backbone_rate` times `learning_rate`.
 
     Args: see `camgate.models.training.train_classifier`.
 
@@ -67,6 +75,8 @@ def train_model(
         workers=workers,
         weights=weights,
         frozen_epochs=frozen_epochs,
+        augmented_copies=augmented_copies,
+        head_learning_rate=head_learning_rate,
         backbone_rate=backbone_rate,
         allow_code=allow_code,
         progress=not listening(),

@@ -53,6 +53,36 @@ def test_torchvision_offers_near_names_and_refuses_what_would_download() -> None
         build("torchvision:fcn_resnet50", {}, 2)  # segmentation
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
+def test_timm_by_name(name: str) -> None:
+    net = build(f"timm:{name}", {"drop_rate": 0.1}, 5).eval()
+    assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
+
+
+def test_timm_offers_near_names_and_refuses_what_would_download_or_read() -> None:
+    with pytest.raises(ModelError, match=r"timm has no network `resnet81`.*resnet18"):
+        build("timm:resnet81", {}, 2)
+    with pytest.raises(ModelError, match=r"did you mean vit_tiny_patch16_224\?"):
+        build("timm:vit_tiny_patch16_224.augreg_in21k", {}, 2)
+    with pytest.raises(ModelError, match="timm has no network `hf-hub:timm/resnet18"):
+        build("timm:hf-hub:timm/resnet18.a1_in1k", {}, 2)
+    for argument in ("pretrained", "pretrained_cfg", "checkpoint_path"):
+        with pytest.raises(ModelError, match=f"`timm:resnet18` takes no `{argument}`"):
+            build("timm:resnet18", {argument: "anything"}, 2)
+
+
+def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match=r"pip install 'camgate\[timm\]'"):
+        build("timm:resnet18", {}, 2)
+
+
+def test_whose_code_a_builder_runs_and_what_it_needs() -> None:
+    names = ["resnet_small", "torchvision:resnet18", "timm:resnet18", "my.nets:Net"]
+    assert [runs_code(name) for name in names] == [False, False, False, True]
+    assert [requirements_of(name) for name in (*names, None)] == [(), (), ("timm",), (), ()]
+
+
 def test_unknown_name_offers_near_ones() -> None:
     with pytest.raises(ModelError, match="did you mean resnet_small"):
         build("resnet_smal", {}, 2)
@@ -118,14 +148,3 @@ def test_registering_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         builder("resnet_small")(lambda num_classes: nn.Identity())
     with pytest.raises(ValueError, match="colon"):
         builder("a:b")
-
-
-def test_networks_of_timm() -> None:
-    assert build("timm:resnet10t", {}, 3)(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
-    with pytest.raises(ModelError, match=r"timm has no network `resnet10tt`; did you mean .*resnet10t"):
-        build("timm:resnet10tt", {}, 3)
-    with pytest.raises(ModelError, match="`timm:resnet10t` takes no `pretrained`"):
-        build("timm:resnet10t", {"pretrained": True}, 3)
-    assert not runs_code("timm:resnet10t")
-    assert requirements_of("timm:resnet10t") == ("timm",)
-    assert requirements_of("torchvision:resnet18") == requirements_of(None) == ()

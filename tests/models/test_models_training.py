@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -26,12 +27,10 @@ from camgate.data.preprocessing import Preprocessing
 from camgate.data.splits import training_rows
 from camgate.errors import InputError, ModelError
 from camgate.models import loading, training
-from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.models.evaluation import evaluate_classifier
 from camgate.models.progress import ProgressLine
 from camgate.models.training import TrainingResult, train_classifier
-from camgate.models.weights import start_from
 
 TINY = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1)}
 QUICK: dict[str, Any] = {
@@ -63,6 +62,7 @@ def best_epoch_slowly(losses: list[float]) -> int:
 
 def test_history_and_parameters(trained: TrainingResult) -> None:
     assert trained.history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert set(trained.history["phase"]) == {"training"}
     assert {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate"} <= set(
         trained.history.columns
     )
@@ -256,38 +256,7 @@ def test_training_starts_from_a_file(
     result = train_classifier(squares, **{**QUICK, "epochs": 1, "learning_rate": 1e-5}, weights=path)
     assert result.history["train_accuracy"][0] > 0.9
     assert result.parameters["weights_left_random"] == []
-
-
-def test_a_head_of_another_shape_is_left_and_named(trained: TrainingResult, tmp_path: Path) -> None:
-    trained.classifier.save(tmp_path)
-    module = build("resnet_small", TINY, 5)
-    head = module.head.weight.detach().clone()
-    left = start_from(module, tmp_path / "model.safetensors")
-    assert left == ["head.weight", "head.bias"]
-    assert torch.equal(module.head.weight, head)
-    assert torch.equal(module.stem[0].weight, trained.classifier.module.stem[0].weight)
-
-
-def test_files_that_are_no_weights(tmp_path: Path, trained: TrainingResult) -> None:
-    module = build("resnet_small", TINY, 2)
-
-    class Evil:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return Path.touch, (tmp_path / "it-ran",)
-
-    torch.save(Evil(), tmp_path / "evil.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    (tmp_path / "text.pt").write_text("no weights")
-    (tmp_path / "text.safetensors").write_text("no weights")
-    trained.classifier.save(tmp_path)
-    (tmp_path / "half.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-100])
-    for name in ("evil.pt", "list.pt", "text.pt", "text.safetensors", "half.safetensors", "absent.pt"):
-        with pytest.raises(ModelError, match=name.replace(".", r"\.")):
-            start_from(module, tmp_path / name)
-    assert not (tmp_path / "it-ran").exists()
-    other = build("torchvision:squeezenet1_1", {}, 2)
-    with pytest.raises(ModelError, match=r"missing: .*unexpected: "):
-        start_from(other, tmp_path / "model.safetensors")
+    assert result.parameters["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # --- the extra ----------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from pipelines_data import AUDIT, LENIENT, STRICT, TRAINING
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
+from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ManifestError
 from camgate.gate.verdict import Status
 from camgate.pipelines import RunOutcome, run_training
+from camgate.steps import load_data, train_model
 
 
 def train(data: Path, policy: dict[str, Any], **options: Any) -> RunOutcome:
@@ -135,3 +137,26 @@ def test_a_broken_step_stops_the_run_before_anything_is_registered(squares: Path
         train(squares, LENIENT)
     assert statuses(last_run()) == {"load_data": "failed"}
     assert not MlflowClient().search_registered_models()
+
+
+def test_the_training_step_takes_the_options_of_transfer_learning(squares: Path, tmp_path: Path) -> None:
+    manifest = load_data.entrypoint(str(squares))
+    first, _, _ = train_model.entrypoint(
+        manifest, **{**TRAINING, "preprocessing": Preprocessing(size=(32, 32))}
+    )
+    weights = first.save(tmp_path / "first") / "model.safetensors"
+    classifier, history, parameters = train_model.entrypoint(
+        manifest,
+        epochs=1,
+        batch_size=16,
+        preprocessing=Preprocessing(size=(32, 32)),
+        weights=str(weights),
+        frozen_epochs=2,
+        augmented_copies=1,
+        head_learning_rate=0.02,
+        backbone_rate=0.5,
+    )
+    assert history["phase"].tolist() == ["frozen backbone"] * 2 + ["fine-tuning"]
+    wanted = {"frozen_epochs": 2, "augmented_copies": 1, "head_learning_rate": 0.02, "backbone_rate": 0.5}
+    assert wanted.items() <= parameters.items()
+    assert classifier.classes == ("blue", "red")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -19,7 +20,7 @@ from torch import nn
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError, RegistryError
-from camgate.models.builders import BUILDERS, builder
+from camgate.models.builders import BUILDERS, build, builder
 from camgate.models.classifier import Classifier
 from camgate.registry.connection import process_tracking_uri
 from camgate.registry.flavor import load_classifier, log_classifier, logged_model_digest, resolve_model
@@ -117,6 +118,15 @@ def test_what_is_logged_names_no_path_of_this_machine(
         "data",
         "models",
     }
+
+
+def test_a_network_of_timm_is_logged_with_its_pin(store: str, run_id: str) -> None:
+    how = Preprocessing(size=(32, 32))
+    net = Classifier(build("timm:resnet10t", {}, 2), ["a", "b"], how, builder="timm:resnet10t")
+    logged = log_classifier(net, run_id=run_id, tracking_uri=store)
+    pinned = (stored(logged.model_uri, store) / "requirements.txt").read_text().split()
+    assert f"timm=={metadata.version('timm')}" in pinned
+    assert load_classifier(logged.model_uri, tracking_uri=store).builder == "timm:resnet10t"
 
 
 def test_loading_runs_none_of_the_logged_code(classifier: Classifier, store: str, run_id: str) -> None:

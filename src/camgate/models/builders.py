@@ -14,6 +14,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torchvision.models as tv_models
@@ -41,13 +42,18 @@ def builder(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.
 
 
 def runs_code(name: str) -> bool:
-    """Whether building `name` imports and runs code that is neither camgate's, torchvision's nor timm's."""
+    """Whether building `name` imports and runs code that is not camgate's, torchvision's or timm's."""
     return name not in BUILDERS and not name.startswith((TORCHVISION, TIMM)) and ":" in name
 
 
 def requirements_of(name: str | None) -> tuple[str, ...]:
-    """Packages that building `name` needs beside those of camgate itself."""
+    """Packages, as the index calls them, that building `name` needs beside those that camgate needs."""
     return ("timm",) if name is not None and name.startswith(TIMM) else ()
+
+
+def starts_random(name: str) -> bool:
+    """Whether `name` is known to give random weights: a user's own builder may bring trained ones."""
+    return BUILDERS.get(name) is resnet_small or name.startswith((TORCHVISION, TIMM))
 
 
 def build(
@@ -63,7 +69,8 @@ def build(
             say yes only for names that come from a source you trust.
 
     Raises:
-        ModelError: unknown name, code that is not allowed, arguments that the builder refuses.
+        ModelError: unknown name, code that is not allowed, arguments that the builder refuses, or the extra
+            `camgate[timm]` is missing.
     """
     if num_classes < 1:
         raise ModelError(f"`num_classes` must be at least 1, got {num_classes}")
@@ -105,7 +112,7 @@ def _torchvision(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]
     known = tv_models.list_models(module=tv_models)
     if name not in known:
         raise ModelError(f"torchvision has no classification network `{name}`{_near(name, known)}")
-    _refuse_weights(f"torchvision:{name}", args)
+    _refuse(TORCHVISION + name, args, {"weights", "weights_backbone", "pretrained"})
 
     def build_it(**arguments: Any) -> nn.Module:
         module: nn.Module = tv_models.get_model(name, weights=None, **arguments)
@@ -115,15 +122,15 @@ def _torchvision(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]
 
 
 def _timm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
-    try:
-        import timm
-    except ImportError as error:
-        raise ModelError(
-            f"builder `timm:{name}` needs an extra that is not installed: pip install 'camgate[timm]'"
-        ) from error
-    if not timm.is_model(name):
-        raise ModelError(f"timm has no network `{name}`{_near(name, timm.list_models())}")
-    _refuse_weights(f"timm:{name}", args)
+    timm = _import_timm()
+    known = timm.list_models()
+    if name not in known:
+        # A name with a tag, such as vit_tiny_patch16_224.augreg_in21k, means weights on a hub.
+        near = f"; did you mean {name.split('.')[0]}?" if name.split(".")[0] in known else _near(name, known)
+        raise ModelError(f"timm has no network `{name}`{near}")
+    # `checkpoint_path` would put weights of the machine at hand into what has to be the same on each.
+    pretrained = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+    _refuse(TIMM + name, args, pretrained)
 
     def build_it(**arguments: Any) -> nn.Module:
         module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
@@ -132,15 +139,21 @@ def _timm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
     return build_it
 
 
-def _refuse_weights(name: str, args: Mapping[str, Any]) -> None:
-    refused = sorted(
-        {"weights", "weights_backbone", "pretrained", "pretrained_cfg", "checkpoint_path", "features_only"}
-        & set(args)
-    )
+def _import_timm() -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ModelError(
+            f"a builder timm:NAME needs an extra that is not installed ({error}): pip install 'camgate[timm]'"
+        ) from error
+
+
+def _refuse(name: str, args: Mapping[str, Any], pretrained: set[str]) -> None:
+    refused = sorted(pretrained & set(args))
     if refused:
         raise ModelError(
-            f"builder `{name}` takes no `{refused[0]}` (it would download, or its outputs would not be your "
-            "classes): give `weights` to the training instead"
+            f"builder `{name}` takes no `{refused[0]}` (a builder gives random weights, the same on every "
+            "machine): hand a file of weights to the training instead"
         )
 
 

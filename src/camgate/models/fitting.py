@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 from camgate.data.dataset import Batch
 from camgate.errors import ModelError
 from camgate.models.augmentation import Augmentation
-from camgate.models.classifier import Classifier
 from camgate.models.progress import ProgressLine
 from camgate.models.surroundings import quiet_lightning, reproducible
 
@@ -30,17 +30,32 @@ tell them apart, and the later of two equal epochs, whose learning rate was smal
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 
+class Trainable(Protocol):
+    """A `Classifier`, or the last layer alone with features in place of images."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, classes), with their graph."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """What `fit` is told; see `camgate.models.training.train_classifier`."""
+    """What `fit` is told; see `camgate.models.training.train_classifier`.
 
+    `phase` names it in the history and in progress. `backbone_rate` is the learning rate of everything but
+    the head that is handed to `fit`, as a share of `learning_rate`.
+    """
+
+    phase: str = "training"
     epochs: int
     learning_rate: float
     weight_decay: float
     patience: int
     seed: int
     augmentation: Augmentation | None
-    head: str | None = None
     backbone_rate: float = 1.0
 
 
@@ -48,25 +63,39 @@ class FitSettings:
 class Fitted:
     """What `fit` hands back, beside the module it has changed."""
 
-    history: list[dict[str, float]]
-    best_epoch: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    lowest_loss: float = math.inf
     faults: set[str] = field(default_factory=set)
 
 
 def fit(
-    classifier: Classifier,
+    classifier: Trainable,
     training: Iterable[Batch],
     validation: Iterable[Batch],
     *,
     settings: FitSettings,
     progress: ProgressLine,
     on_epoch: OnEpoch | None = None,
+    head: nn.Module | None = None,
+    before: Fitted | None = None,
 ) -> Fitted:
     """Train the classifier's module in place and leave it with the weights of its best epoch.
 
     Best is the latest epoch whose validation loss is the lowest so far to within `LOSS_TOLERANCE`; training
     stops after `patience` epochs that are not. The module ends on the CPU, in evaluation mode. Global random
     state, determinism flags and Lightning's log level are as before afterwards.
+
+    Args:
+        classifier: what is trained.
+        training: batches, new in every pass.
+        validation: batches.
+        settings: how.
+        progress: told of batches and of epochs of this phase.
+        on_epoch: called with the epoch, counted from the beginning of the history, and its metrics.
+        head: part of the module that learns at the full rate; all of it by default.
+        before: the phase that came before. Its history is continued, and its weights are kept if no epoch of
+            this phase is best.
 
     Raises:
         ModelError: a loss that is not finite, or outputs that do not fit the classes.
@@ -76,7 +105,10 @@ def fit(
         quiet_lightning(),
         reproducible(settings.seed),
     ):
-        body = _Body(classifier, settings, batches=_length(training))
+        before = before or Fitted()
+        # A deep copy keeps the versions of the modules' formats, which MNASNet asks for.
+        start = copy.deepcopy(classifier.module.state_dict()) if before.history else {}
+        body = _Body(classifier, settings, batches=length(training), head=head, before=before)
         checkpoint = ModelCheckpoint(
             dirpath=scratch,
             filename="best",
@@ -86,8 +118,9 @@ def fit(
             save_weights_only=True,
             enable_version_counter=False,
         )
-        reporter = _Reporter(body, progress, on_epoch)
+        reporter = _Reporter(body, progress, on_epoch, phase=settings.phase, history=before.history)
         stopping = EarlyStopping(monitor="best_epoch", mode="max", patience=settings.patience)
+        stopping.best_score = torch.tensor(float(before.best_epoch))
         trainer = pl.Trainer(
             accelerator="auto",
             devices=1,
@@ -103,24 +136,43 @@ def fit(
         )
         with progress:
             trainer.fit(body, train_dataloaders=training, val_dataloaders=validation)
-        best = torch.load(Path(checkpoint.best_model_path), map_location="cpu", weights_only=True)
-        body.cpu().load_state_dict(best["state_dict"])
+        body.cpu()
+        if body.best_epoch > len(before.history):
+            best = torch.load(Path(checkpoint.best_model_path), map_location="cpu", weights_only=True)
+            body.load_state_dict(best["state_dict"])
+        else:
+            classifier.module.load_state_dict(start)
         classifier.module.eval()
-        return Fitted(reporter.history, body.best_epoch, body.faults)
+        return Fitted(reporter.history, body.best_epoch, body.lowest_loss, before.faults | body.faults)
 
 
 class _Body(pl.LightningModule):
-    def __init__(self, classifier: Classifier, settings: FitSettings, *, batches: int) -> None:
+    def __init__(
+        self,
+        classifier: Trainable,
+        settings: FitSettings,
+        *,
+        batches: int,
+        head: nn.Module | None,
+        before: Fitted,
+    ) -> None:
         super().__init__()
         self.module = classifier.module
         self.faults: set[str] = set()
         self.training_sums = _Sums()
-        self.best_epoch = 0
-        self._lowest_loss = math.inf
+        self.best_epoch = before.best_epoch
+        self.lowest_loss = before.lowest_loss
+        self._epochs_before = len(before.history)
+        self._head = () if head is None else tuple(head.parameters())
         self._classifier = classifier
         self._settings = settings
         self._batches = batches
         self._chance = torch.Generator().manual_seed(settings.seed)
+
+    @property
+    def epoch(self) -> int:
+        """From 1, those of the phase before included."""
+        return self._epochs_before + self.current_epoch + 1
 
     def training_step(self, batch: Batch, number: int) -> Tensor | None:
         images, regions, labels = self._readable(batch)
@@ -142,20 +194,14 @@ class _Body(pl.LightningModule):
         loss, accuracy = self._validation_sums.means()
         self.log("validation_loss", loss)
         self.log("validation_accuracy", accuracy)
-        if loss <= self._lowest_loss + LOSS_TOLERANCE:
-            self.best_epoch = self.current_epoch + 1
-        self._lowest_loss = min(loss, self._lowest_loss)
+        if loss <= self.lowest_loss + LOSS_TOLERANCE:
+            self.best_epoch = self.epoch
+        self.lowest_loss = min(loss, self.lowest_loss)
         self.log("best_epoch", float(self.best_epoch))
 
     def configure_optimizers(self) -> Any:
-        head, rate = self._settings.head, self._settings.learning_rate
-        last = set() if head is None else set(self.module.get_submodule(head).parameters())
-        rest = [parameter for parameter in self.module.parameters() if parameter not in last]
         optimiser = torch.optim.AdamW(
-            [
-                *decay_groups(last, self._settings.weight_decay, rate),
-                *decay_groups(rest, self._settings.weight_decay, rate * self._settings.backbone_rate),
-            ]
+            _groups(self.module, self._settings, self._head), lr=self._settings.learning_rate
         )
         total = self._settings.epochs * self._batches
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, total))
@@ -175,7 +221,7 @@ class _Body(pl.LightningModule):
         if not math.isfinite(value):
             raise ModelError(
                 f"the {'training' if self.training else 'validation'} loss is {value} in epoch "
-                f"{self.current_epoch + 1}: lower `learning_rate` (now {self._settings.learning_rate}), or "
+                f"{self.epoch}: lower `learning_rate` (now {self._settings.learning_rate}), or "
                 "look for broken weights"
             )
         sums.add(value, int((logits.argmax(dim=1) == labels).sum()), len(labels))
@@ -185,8 +231,17 @@ class _Body(pl.LightningModule):
 class _Reporter(pl.Callback):
     """Keeps the history and tells the progress line and the caller."""
 
-    def __init__(self, body: _Body, progress: ProgressLine, on_epoch: OnEpoch | None) -> None:
-        self.history: list[dict[str, float]] = []
+    def __init__(
+        self,
+        body: _Body,
+        progress: ProgressLine,
+        on_epoch: OnEpoch | None,
+        *,
+        phase: str,
+        history: list[dict[str, Any]],
+    ) -> None:
+        self.history = list(history)
+        self._phase = phase
         self._body = body
         self._progress = progress
         self._on_epoch = on_epoch
@@ -201,7 +256,6 @@ class _Reporter(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         loss, accuracy = self._body.training_sums.means()
-        epoch = trainer.current_epoch + 1
         metrics = {
             "train_loss": loss,
             "train_accuracy": accuracy,
@@ -210,8 +264,9 @@ class _Reporter(pl.Callback):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": time.monotonic() - self._started,
         }
-        self.history.append({"epoch": epoch, **metrics})
-        self._progress.epoch_done(epoch, metrics)
+        epoch = self._body.epoch
+        self.history.append({"epoch": epoch, "phase": self._phase, **metrics})
+        self._progress.epoch_done(trainer.current_epoch + 1, metrics)
         if self._on_epoch is not None:
             self._on_epoch(epoch, metrics)
 
@@ -252,17 +307,24 @@ def one_cycle(step: int, total: int, *, warm_up: float = 0.25, start: float = 0.
     return 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * min(1.0, (step - peak) / (total - peak)))) / 2
 
 
-def decay_groups(
-    parameters: Iterable[nn.Parameter], weight_decay: float, learning_rate: float
-) -> list[dict[str, Any]]:
-    """Decay weights, but neither biases nor normalisation (one-dimensional parameters)."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "lr": learning_rate},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": learning_rate},
-    ]
+def _groups(module: nn.Module, settings: FitSettings, head: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Decay weights, but neither biases nor normalisation (one-dimensional parameters).
+
+    The first group learns at the full rate: it is the one that the history shows.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    chosen = {id(parameter) for parameter in head or parameters}
+    groups = []
+    for full in (True, False):
+        part = [parameter for parameter in parameters if (id(parameter) in chosen) is full]
+        rate = settings.learning_rate * (1 if full else settings.backbone_rate)
+        groups += [
+            {"params": [p for p in part if p.ndim > 1], "lr": rate, "weight_decay": settings.weight_decay},
+            {"params": [p for p in part if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        ]
     return [group for group in groups if group["params"]]
 
 
-def _length(batches: Iterable[Batch]) -> int:
+def length(batches: Iterable[Batch]) -> int:
+    """How many batches there are."""
     return len(batches)  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ class ProgressLine:
     """Context manager; `batch_done` and `epoch_done` say what happened.
 
     Args:
+        title: what is going on.
         epochs: the most there will be.
         batches: training batches in each epoch.
-        what: what is done, for the line's beginning.
         enabled: False writes nothing.
         stream: where to write; standard error by default.
     """
@@ -27,12 +27,12 @@ class ProgressLine:
         *,
         epochs: int,
         batches: int,
+        title: str = "training",
         enabled: bool = True,
         stream: TextIO | None = None,
-        what: str = "training",
     ) -> None:
+        self._title = title
         self._epochs = epochs
-        self._what = what
         self._batches = batches
         self._stream = stream or sys.stderr
         self._enabled = enabled
@@ -51,7 +51,7 @@ class ProgressLine:
                 refresh_per_second=4,
             )
             total = self._epochs * self._batches
-            self._task = self._bar.add_task(f"{self._what} 1/{self._epochs}", total=total, note="")
+            self._task = self._bar.add_task(f"{self._title} 1/{self._epochs}", total=total, note="")
             self._bar.start()
         return self
 
@@ -76,7 +76,11 @@ class ProgressLine:
             f"loss {metrics['train_loss']:.3f}, validation loss {metrics['validation_loss']:.3f}, "
             f"accuracy {metrics['validation_accuracy']:.3f}"
         )
+        self.say(f"{self._title} {epoch}/{self._epochs}", note)
+
+    def say(self, what: str, note: str) -> None:
+        """Show `what` and `note`."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"{self._what} {epoch}/{self._epochs}", note=note)
+            self._bar.update(self._task, description=what, note=note)
         elif self._enabled:
-            print(f"{self._what} {epoch}/{self._epochs}: {note}", file=self._stream, flush=True)
+            print(f"{what}: {note}", file=self._stream, flush=True)
