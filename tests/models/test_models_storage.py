@@ -306,3 +306,10 @@ def test_a_full_disk_leaves_nothing_and_spoils_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     assert len(list((tmp_path / "old").iterdir())) == 2
     assert Classifier.load(tmp_path / "old").digest() == first.digest()
+
+
+def test_a_network_that_asks_for_its_version_comes_back(tmp_path: Path) -> None:
+    name = "torchvision:mnasnet0_5"
+    how = Preprocessing(size=(32, 32))
+    model = Classifier(build(name, {}, 2).eval(), ["a", "b"], how, builder=name)
+    assert Classifier.load(model.save(tmp_path / "net")).digest() == model.digest()

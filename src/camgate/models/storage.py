@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def _portable_state(module: nn.Module) -> dict[str, Tensor]:
     Tied weights are written once under each name: the file needs no note of who shares what, and loading into
     the tied module writes the same values twice.
     """
-    state: dict[str, Any] = module.state_dict()
+    state: Any = module.state_dict()
     odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor))
     if odd:
         raise ModelError(f"the module keeps state that is no tensor, which cannot be saved: {', '.join(odd)}")
@@ -221,4 +222,7 @@ def restore_state(
     for name, tensor in () if keep_types else (*module.named_parameters(), *module.named_buffers()):
         if name in tensors and tensor.dtype != tensors[name].dtype:
             tensor.data = tensor.data.to(tensors[name].dtype)
-    module.load_state_dict(dict(tensors), strict=True)
+    complete = OrderedDict(tensors)
+    # The version of each part, without which some networks (MNASNet) take the tensors for older ones.
+    complete._metadata = state._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(complete, strict=True)
