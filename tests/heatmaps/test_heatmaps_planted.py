@@ -10,14 +10,16 @@ from functools import cache
 
 import pytest
 import torchvision
+import transformers
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import ModelError
+from camgate.heatmaps.explainers import Explainer
 from camgate.heatmaps.layers import choose_layer, resolve_method
 from camgate.heatmaps.stages import survey
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
-from planted import NARROW, choose, look
+from planted import NARROW, choose, look, scenes
 
 SWIN_NORMS = {
     "Swin": "features.3.1.norm1",
@@ -127,3 +129,36 @@ def test_full_size_networks(name: str) -> None:
     assert choice.grid == (grid or (8, 8))
     assert wanted in (None, choice.name)
     assert method in (None, resolve_method("auto", choice))
+
+
+SMALL = {"image_size": 64, "num_labels": 3, "hidden_size": 32, "num_attention_heads": 2}
+OF_TRANSFORMERS = {
+    "ViT": ("vit.layers.1", "hirescam"),
+    "DeiT": ("deit.layers.1", "hirescam"),
+    "Dinov2": ("dinov2.layernorm", "gradcam"),  # its head reads the mean of the patch tokens too
+    "Swin": ("swin.layernorm", "gradcam"),
+    "ResNet": ("resnet.encoder.stages.1", "gradcam"),
+}
+
+
+@pytest.mark.parametrize("name", OF_TRANSFORMERS)
+def test_classifiers_of_transformers(name: str) -> None:
+    if name == "Swin":
+        sizes = {"patch_size": 4, "embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+        options = {"image_size": 64, "num_labels": 3, **sizes}
+    elif name == "ResNet":
+        options = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "num_labels": 3}
+    else:
+        options = {**SMALL, "patch_size": 8, "num_hidden_layers": 3}
+    config = getattr(transformers, f"{name}Config")(**options)
+    module = getattr(transformers, f"{name}ForImageClassification")(config).eval()
+    model = Classifier(module, ["a", "b", "c"], Preprocessing(size=(64, 64)))
+    choice = choose_layer(model, [])
+    method = resolve_method("auto", choice)
+    assert (choice.name, choice.grid, method) == (OF_TRANSFORMERS[name][0], (8, 8), OF_TRANSFORMERS[name][1])
+    images, _, _ = scenes(2, seed=0)
+    with Explainer(model, layer=choice.name, method=method) as explainer:
+        heat = explainer(images)
+    assert heat.maps.shape == (2, 8, 8)
+    assert (heat.maps.sum(dim=(1, 2)) > 0).any()
+    assert choose_layer(model, [], requested=choice.name).rule == "caller"
