@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,7 +10,8 @@ from torch import nn
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
-from camgate.registry.flavor import load_classifier
+from camgate.models.spec import ModelSpec
+from camgate.registry.flavor import resolve_model
 
 
 def as_classifier(
@@ -26,7 +26,7 @@ def as_classifier(
     allow_pickle: bool = False,
     tracking_uri: str | None = None,
 ) -> Classifier:
-    """One classifier from a classifier, a plain module, a folder or an MLflow URI.
+    """One classifier from a classifier, a plain module, a folder, a file of weights or an MLflow URI.
 
     Raises:
         InputError: both or neither of `model` and `source`, or a plain module without its facts.
@@ -49,12 +49,15 @@ def as_classifier(
             builder_args=builder_args,
         )
     assert source is not None  # noqa: S101  (checked above; for the type checker)
-    if Path(source).is_dir():
-        return Classifier.load(source, allow_code=allow_code)
-    return load_classifier(
-        source,
-        classes=classes,
+    facts = ModelSpec(
+        classes=None if classes is None else tuple(classes),
         preprocessing=preprocessing,
+        builder=builder,
+        builder_args=dict(builder_args or {}),
+    )
+    return resolve_model(
+        source,
+        spec=facts,
         allow_pickle=allow_pickle,
         allow_code=allow_code,
         tracking_uri=tracking_uri,

@@ -64,9 +64,10 @@ def audit_heatmaps(
     Args:
         manifest: the data, see `load_data`.
         model: a `Classifier`, or a plain module `(B, 3, H, W) -> (B, classes)`; or else
-        source: folder of a saved classifier, or an MLflow URI such as `models:/name@champion`.
-        classes: names of a plain module's outputs, in order.
-        preprocessing: how images become a plain module's input.
+        source: folder of a saved classifier, an MLflow URI such as `models:/name@champion`, or a file of
+            weights (then with `classes`, `preprocessing` and `builder`).
+        classes: names of the outputs, in order, where the model does not hold them.
+        preprocessing: how images become the model's input, where it does not hold that.
         builder: how to make a plain module again (`torchvision:resnet18`, `package.module:callable`); with
             it the module is logged to MLflow.
         builder_args: arguments of the builder.

@@ -8,10 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from camgate.data.preprocessing import Preprocessing
+from camgate.errors import ModelError
+from camgate.models.builders import build
 from camgate.steps import load_data
 from camgate.steps._fingerprint import data_fingerprint, weights_fingerprint
+from camgate.steps._models import as_classifier
 
 
 @pytest.fixture
@@ -82,3 +87,20 @@ def test_nothing_is_cached_where_data_or_step_cannot_be_seen(
     assert fingerprint(data=str(folder / "nowhere")) != fingerprint(data=str(folder / "nowhere"))
     assert data_fingerprint() != data_fingerprint()
     assert "load_data is not cached" in caplog.text
+
+
+def test_a_file_of_weights_is_a_model_with_its_facts(tmp_path: Path) -> None:
+    net = build("resnet_small", {"widths": [4, 4, 4, 4]}, 2)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    facts: dict[str, Any] = {
+        "classes": ["a", "b"],
+        "preprocessing": Preprocessing(size=(32, 32)),
+        "builder": "resnet_small",
+        "builder_args": {"widths": [4, 4, 4, 4]},
+    }
+    model = as_classifier(None, source=str(tmp_path / "net.pth"), **facts)
+    assert model.builder == "resnet_small"  # so the audit step can log it
+    folder = model.save(tmp_path / "saved")
+    assert as_classifier(None, source=str(folder), **facts).digest() == model.digest()
+    with pytest.raises(ModelError, match="`classes` is given as"):
+        as_classifier(None, source=str(folder), classes=["b", "a"])
