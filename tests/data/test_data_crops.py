@@ -16,6 +16,7 @@ from camgate.data.images import read_image
 from camgate.data.manifest import validate_manifest
 from camgate.data.preprocessing import Preprocessing
 from camgate.data.rle import region_cell
+from camgate.data.sources import load_manifest
 from camgate.errors import ManifestError
 
 Rows = Callable[..., pd.DataFrame]
@@ -127,3 +128,17 @@ def test_a_window_that_reaches_beyond_the_image_is_a_faulty_sample(make_rows: Ro
     assert sample.fault is not None
     assert "0.png: the window 4,0,90,4 lies outside" in sample.fault
     assert str(Crop(1, 2, 3, 4)) == "1,2,3,4"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_windows_regions_and_rules_survive_a_file(make_rows: Rows, tmp_path: Path, suffix: str) -> None:
+    rows = windows(make_rows(2, masks=False))
+    pixels = np.random.default_rng(0).random((2, 12, 16)) < 0.4
+    rows["region"] = [region_cell(*pixels), region_cell(pixels[0]), None]
+    rows["region_rule"] = '{"combine": "either", "grow": 0.01}'
+    manifest = validate_manifest(rows, root=tmp_path)
+    file = tmp_path / f"manifest.{suffix}"
+    manifest.to_csv(file, index=False) if suffix == "csv" else manifest.to_parquet(file)
+    again = load_manifest(file)
+    assert data_digest(again) == data_digest(manifest)
+    pd.testing.assert_frame_equal(again[sorted(again)], manifest[sorted(manifest)])
