@@ -9,7 +9,7 @@ at any level is read off it: the level corrected for a thousand looks costs no s
 Far out (`FAR_TAIL`: ten looks and more) neither Wilson's approximation nor 1,999 resamples reach. There a
 rate's interval is the wider of Wilson's and the exact one (Clopper & Pearson 1934) with the same effective
 sample size (Korn & Graubard 1998); bootstrap bounds are read where five resamples lie beyond them and
-carried on in the ratio of t quantiles, never inside the t interval itself.
+carried on outwards along the t quantiles, their skewness with them; they are never inside the t interval.
 
 References: Wilson 1927 for a rate, with the effective sample size n / deff (Kish 1965) and a t quantile
 on groups - 1 (Korn & Graubard 1998); bootstrap-t over groups (Efron & Tibshirani 1993, ch. 12) for a
@@ -148,12 +148,18 @@ class MeanSample:
         reach = t_quantile(tail, self.groups - 1)
         below = above = reach
         if len(self.pivots) >= self.replicates / 2:
-            beyond = reach / t_quantile(depth, self.groups - 1)
             upper, lower = (float(q) for q in np.quantile(self.pivots, [1 - depth, depth]))
+            above, below = upper, -lower
+            floor = normal_quantile(tail)
+            if tail < depth:
+                # Skewness moves a studentised quantile away from t by the square of the quantile
+                # (Cornish & Fisher; Hall 1992), so the ratio to t goes on in a straight line from 1.
+                read = t_quantile(depth, self.groups - 1)
+                above, below = (reach * (1 + (q / read - 1) * reach / read) for q in (above, below))
+                floor = reach
             # Few groups make the studentised tails wild; they are held between the normal (far out the t)
             # and 3 t quantiles.
-            floor = normal_quantile(tail) if depth == tail else reach
-            above, below = (float(np.clip(q * beyond, floor, 3 * reach)) for q in (upper, -lower))
+            above, below = (float(np.clip(q, floor, 3 * reach)) for q in (above, below))
         low = max(self.bounds[0], self.value - above * self.error)
         high = min(self.bounds[1], self.value + below * self.error)
         return Estimate(self.value, low, high, self.n, self.groups, level)

@@ -8,7 +8,7 @@ out as `(B, C, h, w)` before a method sees them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camgate.errors import InputError, ModelError
 from camgate.heatmaps.cases import Case, Objective
@@ -58,7 +59,7 @@ class Explainer:
             InputError: no such method.
             ModelError: no such layer.
         """
-        self._explain = find_method(method).explain
+        self._method = find_method(method)
         self._classifier = classifier
         self._layer_name = layer
         self._layer = find_layer(classifier.module, layer)
@@ -104,7 +105,8 @@ class Explainer:
         if not self._inside:
             raise RuntimeError("use the explainer inside its `with` block")
         self._forget()
-        with torch.inference_mode(False), torch.enable_grad():
+        plain_attention = sdpa_kernel(SDPBackend.MATH) if self._method.curved else nullcontext()
+        with torch.inference_mode(False), torch.enable_grad(), plain_attention:
             logits = self._classifier.logits(images)
         broken = int((~torch.isfinite(logits)).any(dim=1).sum())
         if broken:
@@ -120,7 +122,11 @@ class Explainer:
                 "ambiguous; name a layer that runs once."
             )
         self._images, self._logits = images, logits
-        chosen = logits.detach().argmax(dim=1).cpu() if targets is None else _checked_targets(targets, logits)
+        chosen = (
+            logits.detach().argmax(dim=1).cpu()
+            if targets is None
+            else checked_targets(targets, *logits.shape)
+        )
         return Heatmaps(logits.detach().cpu(), self.maps_for(chosen), chosen)
 
     def maps_for(self, targets: Tensor) -> Tensor:
@@ -138,7 +144,7 @@ class Explainer:
         leaf, images, logits = self._explained()
         case = Case(
             images=images.detach().cpu(),
-            targets=_checked_targets(targets, logits),
+            targets=checked_targets(targets, *logits.shape),
             logits=logits.detach().cpu(),
             activations=_array(self._mapped(leaf)),
             gradient=lambda objective=None, curved=False: _array(
@@ -146,7 +152,7 @@ class Explainer:
             ),
             again=self._run_again,
         )
-        raw = np.asarray(self._explain(case))
+        raw = np.asarray(self._method.explain(case))
         return torch.from_numpy(np.maximum(raw, 0.0).astype(np.float32, copy=False))
 
     def gradients(self, targets: Tensor) -> Tensor:
@@ -156,7 +162,7 @@ class Explainer:
     def _gradient(self, targets: Tensor, objective: Objective | None, *, curved: bool) -> Tensor:
         leaf, _, logits = self._explained()
         with torch.inference_mode(False), torch.enable_grad():
-            classes = _checked_targets(targets, logits).to(logits.device)
+            classes = checked_targets(targets, *logits.shape).to(logits.device)
             values = (
                 logits.gather(1, classes.unsqueeze(1)) if objective is None else objective(logits, classes)
             )
@@ -240,8 +246,12 @@ def _no_map(layer: str, output: Any) -> str:
     )
 
 
-def _checked_targets(targets: Tensor, logits: Tensor) -> Tensor:
-    count, classes = logits.shape
+def checked_targets(targets: Tensor, count: int, classes: int) -> Tensor:
+    """The targets as int64 on the CPU.
+
+    Raises:
+        InputError: they are not `count` numbers from 0 to `classes` - 1.
+    """
     if targets.shape != (count,) or targets.is_floating_point():
         raise InputError(
             f"`targets` must be {count} class numbers, one an image, got {targets.dtype} of shape "

@@ -37,8 +37,8 @@ class Layout:
             return output
         if self.axes == "channels_last":
             return output.permute(0, 3, 1, 2)
-        rows = output[:, self.prefix :].transpose(1, 2)
-        return rows.view(*rows.shape[:2], *self.grid)
+        cells = output[:, self.prefix :].transpose(1, 2)
+        return cells.view(*cells.shape[:2], *self.grid)
 
     def replace(self, output: Tensor, cells: Tensor) -> Tensor:
         """A copy of the output with other cells, `(B, C, h, w)`; prefix tokens stay."""
@@ -84,14 +84,17 @@ def layout_of_tokens(tokens: int, constant: int, seen: Iterable[Grid], size: Gri
     """
     if constant == tokens:
         return None
-    grids = {grid[0] * grid[1]: grid for grid in halvings(seen) if like_the_input(grid, size)}
-    by_proportion = _grid_of(tokens - constant, size)
-    if by_proportion is not None:
-        grids.setdefault(tokens - constant, by_proportion)
-    # The measured number first; a class token made from the image cannot be measured.
-    for prefix in (constant, *range(MOST_PREFIX_TOKENS + 1)):
-        if tokens - prefix in grids:
-            return Layout("tokens", grids[tokens - prefix], prefix)
+    seen = [grid for grid in seen if like_the_input(grid, size)]
+    embedded = {grid[0] * grid[1]: grid for grid in seen}
+    cells = tokens - constant
+    measured = {grid[0] * grid[1]: grid for grid in halvings(seen)} | embedded
+    grid = measured.get(cells) or _grid_of(cells, size)
+    if grid is not None:
+        return Layout("tokens", grid, constant)
+    # A class token that is made from the image cannot be told from the patches by two images.
+    for prefix in range(1, MOST_PREFIX_TOKENS + 1):
+        if tokens - prefix in embedded:
+            return Layout("tokens", embedded[tokens - prefix], prefix)
     return None
 
 
@@ -103,14 +106,14 @@ def like_the_input(grid: Shape, size: Grid) -> bool:
     return min(abs(grid[1] - grid[0] * width / height), abs(grid[0] - grid[1] * height / width)) <= 2
 
 
-def halvings(grids: Iterable[Grid]) -> list[Grid]:
-    """The grids, and each halved again and again down to two cells; the finer reading of a number last."""
+def halvings(grids: Iterable[Grid]) -> set[Grid]:
+    """The grids, and each halved again and again down to two cells."""
     found = set(grids)
     for height, width in tuple(found):
         while min(height, width) > 2:
             height, width = math.ceil(height / 2), math.ceil(width / 2)
             found.add((height, width))
-    return sorted(found)
+    return found
 
 
 def _grid_of(cells: int, size: Grid) -> Grid | None:

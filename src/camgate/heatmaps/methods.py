@@ -35,12 +35,14 @@ class Method:
         explain: the maps `(B, h, w)` of a batch, before ReLU; a map depends on its own image only.
         class_specific: the map depends on the class explained.
         perturbs: it runs the network again, many times for each image.
+        curved: it needs second derivatives, which fused attention has none of.
     """
 
     name: str
     explain: Callable[[Case], np.ndarray]
     class_specific: bool = True
     perturbs: bool = False
+    curved: bool = False
 
     @property
     def gates(self) -> bool:
@@ -170,7 +172,7 @@ def _shapleycam(case: Case) -> np.ndarray:
 
 register(Method("eigencam", _eigencam, class_specific=False))
 register(Method("finercam", _finercam))
-register(Method("shapleycam", _shapleycam))
+register(Method("shapleycam", _shapleycam, curved=True))
 register(Method("scorecam", scorecam, perturbs=True))
 register(Method("ablationcam", ablationcam, perturbs=True))
 

@@ -83,17 +83,16 @@ def main_stages(classifier: Classifier, stages: tuple[Stage, ...]) -> Iterator[S
     Where a class token goes beside the patch tokens, it is the last one whose patch tokens are still read.
     Resolutions that exist only in side branches are left out, unless the network has nothing else.
     """
-    by_grid: dict[Grid, list[Stage]] = {}
+    found: set[Grid] = set()
+    # Side branches do not count for the order either: attention matrices have grids of their own.
     for stage in reversed(stages):
-        by_grid.setdefault(stage.grid, []).append(stage)
-    found = False
-    for group in by_grid.values():
-        for stage in group:
-            if stage.whole and cells_are_read(classifier, stage):
-                found = True
-                yield stage
-                break
+        if stage.whole and stage.grid not in found and cells_are_read(classifier, stage):
+            found.add(stage.grid)
+            yield stage
     if not found:
+        by_grid: dict[Grid, list[Stage]] = {}
+        for stage in reversed(stages):
+            by_grid.setdefault(stage.grid, []).append(stage)
         yield from (min(group, key=lambda stage: stage.name.count(".")) for group in by_grid.values())
 
 
