@@ -126,7 +126,8 @@ def audit(
     dataset = ImageDataset(rows, model.preprocessing, model.classes)
     explained: str | MapFunction
     if isinstance(method, str):
-        choice = choose_layer(model, _sample_regions(dataset), requested=target_layer)
+        regions, sampled = _sample(dataset)
+        choice = choose_layer(model, regions, requested=target_layer, images=sampled)
         explained = resolve_method(method, choice)
     elif target_layer is not None:
         raise InputError("`target_layer` is for methods by name; a function finds its maps itself.")
@@ -221,17 +222,19 @@ def _validate(
         raise InputError(f"`margin` is a share of the image side from 0 to 0.5, not {margin}.")
 
 
-def _sample_regions(dataset: ImageDataset) -> list[np.ndarray]:
-    """Valid regions of rows spread over the set, for the choice of the layer."""
+def _sample(dataset: ImageDataset) -> tuple[list[np.ndarray], torch.Tensor]:
+    """Valid regions, and images, of rows spread over the set: for the choice of the layer."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 4 * REGION_SAMPLE)).astype(int))
-    regions = []
+    regions: list[np.ndarray] = []
+    images: list[torch.Tensor] = []
     for row in chosen:
         sample = dataset[int(row)]
         if sample.has_region:
             regions.append(np.asarray(sample.region))
+            images.append(torch.as_tensor(sample.image))
         if len(regions) == REGION_SAMPLE:
             break
-    return regions
+    return regions, torch.stack(images) if images else torch.zeros(0)
 
 
 def _score_table(table: pd.DataFrame, rows: pd.DataFrame, settings: AuditSettings) -> pd.DataFrame:

@@ -159,6 +159,11 @@ class Explainer:
         """Gradient of the targets' logits at the layer's cells, `(B, C, h, w)`."""
         return self._gradient(targets, None, curved=False)
 
+    def relevance(self, targets: Tensor) -> Tensor:
+        """Gradient times activation at each cell, summed over channels and signed, float32 `(B, h, w)`."""
+        leaf, _, _ = self._explained()
+        return (self.gradients(targets) * self._mapped(leaf.detach())).sum(dim=1).float().cpu()
+
     def _gradient(self, targets: Tensor, objective: Objective | None, *, curved: bool) -> Tensor:
         leaf, _, logits = self._explained()
         with torch.inference_mode(False), torch.enable_grad():
