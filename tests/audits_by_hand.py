@@ -12,8 +12,10 @@ import pytest
 
 from camgate.audit.result import AuditResult, AuditSettings
 from camgate.audit.runner import derive_seed
+from camgate.audit.sanity import Sanity
 
 MODEL, DATA = "a" * 64, "b" * 64
+SANE = Sanity(similarity=0.05, low=-0.1, high=0.2, per_seed=(0.0, 0.1), images=64, dead=0.0)
 
 
 def make_audit(
@@ -27,6 +29,7 @@ def make_audit(
     per_class: int = 60,
     groups: int = 20,
     classes: tuple[str, ...] = ("cat", "dog"),
+    sanity: Sanity | None = SANE,
     **settings: Any,
 ) -> AuditResult:
     """An audit in which each number is what it is asked to be."""
@@ -97,6 +100,7 @@ def make_audit(
         scores=pd.DataFrame(rows),
         interventions=pd.DataFrame(swaps) if made["interventions"] else None,
         baselines={"uniform": 0.5, "centre": 0.4, "shuffled": 0.4},
+        sanity=sanity,
         created="2026-01-01T00:00:00+00:00",
     )
 

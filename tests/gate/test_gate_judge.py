@@ -19,6 +19,8 @@ from camgate.gate.measure import CHECKS, AtMost, Check, decide
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Status, Verdict
 
+SEEN_FAILS = {"disagreement": {"seen_but_unused": "fail"}}
+
 
 def test_a_clean_audit_passes_with_all_checks_and_a_sentence() -> None:
     verdict = judge(make_audit())
@@ -27,6 +29,7 @@ def test_a_clean_audit_passes_with_all_checks_and_a_sentence() -> None:
     assert [check.name for check in verdict.checks] == [
         "audit_settings",
         "coverage",
+        "explainer_sanity",
         "accuracy",
         "invalid_lift",
         "background_gap",
@@ -36,7 +39,7 @@ def test_a_clean_audit_passes_with_all_checks_and_a_sentence() -> None:
 
 
 def test_high_invalid_activation_fails_and_says_where() -> None:
-    verdict = judge(make_audit(activation=0.35))
+    verdict = judge(make_audit(activation=0.35, other=0.5))
     check = verdict.check("invalid_lift")
     assert (verdict.status, verdict.reason) == (Status.FAIL, "above_limit")
     assert check is not None
@@ -90,7 +93,7 @@ def test_one_bad_class_fails_the_whole(edit: Callable[..., AuditResult]) -> None
     result = make_audit(classes=("a", "b", "c", "d", "e", "f"), per_class=60)
     rows = result.scores["label"].eq("c")
     bad = edit(result, rows, invalid_activation=0.4, invalid_activation_label=0.4)
-    verdict = judge(bad)
+    verdict = judge(bad, SEEN_FAILS)
     check = verdict.check("invalid_lift")
     assert check is not None
     assert check.value is not None
@@ -244,7 +247,7 @@ def test_a_check_that_raises_blocks_and_the_others_are_still_seen(monkeypatch: p
     def broken(context: object, options: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setitem(CHECKS, "invalid_lift", Check("invalid_lift", AtMost, broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS, "invalid_lift", Check("invalid_lift", AtMost, broken, "heatmap"))  # type: ignore[arg-type]
     verdict = judge(make_audit(other=0.3))
     assert (verdict.status, verdict.reason) == (Status.ERROR, "check_raised")
     assert verdict.check("background_gap").status is Status.FAIL  # type: ignore[union-attr]
@@ -297,7 +300,7 @@ def test_slices_are_judged(edit: Callable[..., AuditResult]) -> None:
     night = np.arange(len(result.scores)) % 4 == 0
     scores = result.scores.assign(light=np.where(night, "night", "day"))
     scores.loc[night, ["invalid_activation", "invalid_activation_label"]] = 0.45
-    verdict = judge(replace(result, scores=scores))
+    verdict = judge(replace(result, scores=scores), SEEN_FAILS)
     assert verdict.status is Status.FAIL
     assert "light night" in verdict.sentence
 

@@ -17,7 +17,10 @@ from camgate.gate.judge import judge
 from camgate.models.evaluation import PICTURED, _evaluation, _torchmetrics
 from camgate.report.files import write_report, write_verdict
 
-POLICY = {"checks": {"accuracy": {"min": 0.5}, "invalid_lift": {"max": 0.4}, "background_gap": {"max": 0.1}}}
+POLICY = {
+    "checks": {"accuracy": {"min": 0.5}, "invalid_lift": {"max": 0.4}, "background_gap": {"max": 0.1}},
+    "disagreement": {"seen_but_unused": "fail"},
+}
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pandas as pd
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from camgate.audit.sanity import Sanity
 from camgate.errors import InputError
 from camgate.files import atomic_folder
 from camgate.heatmaps.overlays import triptych
 
-FORMAT = 1
+FORMAT = 2
 SCORE_COLUMNS = (
     "image_id",
     "label",
@@ -63,6 +64,8 @@ class AuditSettings(BaseModel):
     slices: tuple[str, ...] = ()
     seed: int
     max_interventions: int
+    sanity: bool = True
+    """Whether the explainer was held against untrained networks."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class AuditResult:
         scores: one row per audited image, columns `SCORE_COLUMNS` plus the named slices.
         interventions: one row per composite (`INTERVENTION_COLUMNS`), None where switched off.
         baselines: mean invalid activation of a uniform, a centred and a shuffled-region map.
+        sanity: how much maps of the untrained network resemble these, None where it was not asked for.
         gallery: pictures to look at.
         region_free: classes whose images all have no valid region (`empty`).
         warnings: sentences a reader of the report must see.
@@ -118,6 +122,7 @@ class AuditResult:
     scores: pd.DataFrame
     interventions: pd.DataFrame | None
     baselines: dict[str, float]
+    sanity: Sanity | None = None
     gallery: tuple[GalleryItem, ...] = ()
     region_free: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -134,6 +139,7 @@ class AuditResult:
             "model_digest": self.model_digest,
             "data_digest": self.data_digest,
             "baselines": self.baselines,
+            "sanity": None if self.sanity is None else self.sanity.model_dump(mode="json"),
             "region_free": list(self.region_free),
             "warnings": list(self.warnings),
             "versions": self.versions,
@@ -203,6 +209,7 @@ class AuditResult:
                     for number, entry in enumerate(index)
                 )
             settings = AuditSettings.model_validate(meta.pop("settings"))
+            sanity = meta.pop("sanity")
             scores = pd.read_parquet(root / "scores.parquet")
             table = root / "interventions.parquet"
             if settings.interventions and not table.is_file():
@@ -210,6 +217,7 @@ class AuditResult:
             interventions = pd.read_parquet(table) if settings.interventions else None
             return cls(
                 settings=settings,
+                sanity=None if sanity is None else Sanity.model_validate(sanity),
                 scores=scores,
                 interventions=interventions,
                 gallery=gallery,

@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
+from camgate.audit.baselines import baselines
 from camgate.audit.causal import Images, run_interventions
+from camgate.audit.gallery import even_sample, make_gallery
 from camgate.audit.onepass import heatmap_pass
-from camgate.audit.result import AuditResult, AuditSettings, GalleryItem
-from camgate.audit.scores import RegionGrid, centre_map
+from camgate.audit.result import AuditResult, AuditSettings
+from camgate.audit.sanity import Sanity, check_sanity
 from camgate.data.cells import as_text
 from camgate.data.dataset import ImageDataset, make_loader
-from camgate.data.images import to_rgb
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
 from camgate.data.regions import RegionRule, rule_from_json
 from camgate.errors import InputError
@@ -32,6 +33,7 @@ TARGETS = ("predicted", "label")
 FILLS = ("inpaint", "median")
 REGION_SAMPLE = 64
 SPECKS = 0.05
+SANITY_IMAGES = 64
 LIBRARIES = (
     "camgate",
     "torch",
@@ -60,6 +62,7 @@ def audit(
     margin: float = 0.05,
     match_on: Sequence[str] = (),
     max_interventions: int = 1000,
+    sanity: bool = True,
     batch_size: int = 32,
     workers: int = 0,
     gallery_worst: int = 24,
@@ -88,6 +91,7 @@ def audit(
         margin: widening of kept objects, as a share of the shorter image side, 0..0.5.
         match_on: manifest columns on which donor and recipient must agree (night with night).
         max_interventions: recipients at most, spread evenly over classes and groups.
+        sanity: also hold the maps against those of the network with random weights, on a sample.
         batch_size: images per forward pass; changes no score.
         workers: loader processes.
         gallery_worst: pictures of the highest invalid activation to keep.
@@ -145,6 +149,7 @@ def audit(
         slices=tuple(slices),
         seed=0,
         max_interventions=max_interventions,
+        sanity=sanity and isinstance(explained, str),
     )
     report("fingerprint", 0, 1)
     digests = model.digest(), data_digest(rows)
@@ -163,6 +168,7 @@ def audit(
     if interventions:
         table, notes = run_interventions(model, images, rows, scores, region_free, settings, report)
         warnings = (*warnings, *notes)
+    found_sanity = _sanity(model, images, scores, settings, report) if settings.sanity else None
     return AuditResult(
         settings=settings,
         classes=model.classes,
@@ -170,8 +176,9 @@ def audit(
         data_digest=digests[1],
         scores=scores,
         interventions=table,
-        baselines=_baselines(scores, found.maps, found.regions, settings),
-        gallery=_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
+        baselines=baselines(scores, found.maps, found.regions, settings),
+        sanity=found_sanity,
+        gallery=make_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
         region_free=region_free,
         warnings=tuple(warnings),
         versions={name: metadata.version(name) for name in LIBRARIES},
@@ -249,61 +256,21 @@ def _region_free(scores: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _baselines(
-    scores: pd.DataFrame, maps: np.ndarray, regions: RegionGrid, settings: AuditSettings
-) -> dict[str, float]:
-    """Mean invalid activation of a uniform map, a centre map, and each map on another image's region."""
-    scored = np.flatnonzero(scores["status"].eq("ok"))
-    if not len(scored):
-        return {"uniform": float("nan"), "centre": float("nan"), "shuffled": float("nan")}
-    cells, tolerance = regions.take(scored), settings.tolerance
-    rng = np.random.default_rng(settings.seed)
-    partner = np.arange(len(scored))
-    labels = scores["label"].to_numpy()[scored]
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        partner[members] = np.roll(members, 1)
-    others = partner != np.arange(len(scored))
-    shuffled = cells.take(partner[others]).invalid_share(maps[scored][others], tolerance)
-    shuffled = shuffled[np.isfinite(shuffled)]
-    return {
-        "uniform": float(cells.invalid_share(np.ones(settings.map_size), tolerance).mean()),
-        "centre": float(cells.invalid_share(centre_map(settings.map_size), tolerance).mean()),
-        "shuffled": float(shuffled.mean()) if len(shuffled) else float("nan"),
-    }
-
-
-def _gallery(
-    images: Images,
-    scores: pd.DataFrame,
-    maps: np.ndarray,
-    worst: int,
-    sample: int,
-    seed: int,
-) -> tuple[GalleryItem, ...]:
-    """Pictures of the worst images and of a random sample spread evenly over the classes."""
-    shown = scores[scores["status"].isin(["ok", "dead_map", "below_resolution", "no_region"])]
-    ranked = scores[scores["status"].eq("ok")].sort_values(
-        "invalid_activation", ascending=False, kind="stable"
+def _sanity(
+    model: Classifier, images: Images, scores: pd.DataFrame, settings: AuditSettings, report: Progress
+) -> Sanity:
+    """The explainer's sanity on a sample of the images whose map is alive."""
+    usable = scores[~scores["status"].isin(["unreadable", "dead_map"])]
+    rows = even_sample(usable, most=SANITY_IMAGES, seed=settings.seed)
+    size = (0, model.preprocessing.channels, *model.preprocessing.size)
+    batch = torch.zeros(size, dtype=torch.uint8)
+    if len(rows):
+        batch = torch.from_numpy(np.stack([images(int(row)).image for row in rows])).permute(0, 3, 1, 2)
+    return check_sanity(
+        model,
+        batch.contiguous(),
+        method=settings.method,
+        layer=settings.target_layer,
+        seed=settings.seed,
+        progress=lambda done, total: report("sanity", done, total),
     )
-    order = shown.sample(frac=1.0, random_state=seed)
-    order = order.assign(turn=order.groupby("label").cumcount()).sort_values("turn", kind="stable")
-    items = []
-    kinds: tuple[tuple[Literal["worst", "sample"], pd.Index], ...] = (
-        ("worst", ranked.index[:worst]),
-        ("sample", order.index[:sample]),
-    )
-    for kind, rows in kinds:
-        for rank, row in enumerate(rows):
-            view = images(int(row))
-            items.append(
-                GalleryItem(
-                    image_id=str(scores.at[row, "image_id"]),
-                    kind=kind,
-                    rank=rank,
-                    image=to_rgb(view.image),
-                    heatmap=maps[int(row)],
-                    region=view.region,
-                )
-            )
-    return tuple(items)

@@ -35,10 +35,12 @@ class Gap:
         original: accuracy on the untouched images of the same recipients, 0..1.
         same_class: accuracy of the same-class arm.
         other_class: accuracy of the other-class arm.
+        flips: share of the other-class composites that are taken for the donor's class, 0..1.
     """
 
     estimate: Estimate
     probability: Estimate
+    flips: Estimate
     original: float
     same_class: float
     other_class: float
@@ -161,10 +163,10 @@ class Composites:
         self._arm = table["arm"].to_numpy()
         self._recipient = groups[self._image]
         self._donor = np.where(donor < 0, -1, groups[donor])
+        labels = result.scores["label"].to_numpy()
         self._outcomes = {
-            "correct": (
-                table["predicted"].to_numpy() == result.scores["label"].to_numpy()[self._image]
-            ).astype(float),
+            "donor_class": (donor >= 0) & (table["predicted"].to_numpy() == labels[donor]),
+            "correct": (table["predicted"].to_numpy() == labels[self._image]).astype(float),
             "target_probability": table["target_probability"].to_numpy(dtype=np.float64),
         }
         self._seed = result.settings.seed
@@ -190,7 +192,9 @@ class Composites:
                 float(pd.Series(self._arm_of(chosen, arm, "correct").outcome).mean())
                 for arm in ("original", "same_class", "other_class")
             ]
-        return Gap(correct.at(level), probability.at(level), *means)
+        flipped = self._arm_of(chosen, "other_class", "donor_class")
+        flips = rate_sample(flipped.outcome, flipped.recipient)
+        return Gap(correct.at(level), probability.at(level), flips.at(level), *means)
 
     def _of(self, rows: Rows | None) -> np.ndarray:
         """Composites of some images: the tables are sorted by image, so each image's are side by side."""
@@ -232,9 +236,14 @@ def summarise(result: AuditResult) -> dict[str, float]:
     if gap is not None:
         put("background_gap", gap.estimate)
         put("background_gap_probability", gap.probability)
+        put("donor_flip_rate", gap.flips)
         numbers["accuracy_original"] = gap.original
         numbers["accuracy_same_class"] = gap.same_class
         numbers["accuracy_other_class"] = gap.other_class
+    for name in ("similarity", "high", "between_images", "ssim", "dead"):
+        value = getattr(result.sanity, name, None)
+        if value is not None:
+            numbers["sanity_ci_high" if name == "high" else f"sanity_{name}"] = value
     numbers.update({f"baseline_{name}": value for name, value in result.baselines.items()})
     for status, count in result.scores["status"].value_counts().items():
         numbers[f"n_{status}"] = int(count)

@@ -52,7 +52,7 @@ def accuracy(context: Context, options: AtLeast) -> CheckResult:
     )
 
 
-@check("invalid_activation", AtMost)
+@check("invalid_activation", AtMost, "heatmap")
 def invalid_activation(context: Context, options: AtMost) -> CheckResult:
     """Mean share of positive heatmap mass (label's class) on invalid pixels."""
     return judge_measure(
@@ -70,7 +70,7 @@ def invalid_activation(context: Context, options: AtMost) -> CheckResult:
     )
 
 
-@check("invalid_lift", AtMost)
+@check("invalid_lift", AtMost, "heatmap")
 def invalid_lift(context: Context, options: AtMost) -> CheckResult:
     """Invalid activation over what a uniform map would score: travels between networks better than mass."""
     mass = context.measures.activation().at(LEVEL)
@@ -94,7 +94,7 @@ def invalid_lift(context: Context, options: AtMost) -> CheckResult:
     )
 
 
-@check("peak_invalid", AtMost)
+@check("peak_invalid", AtMost, "heatmap")
 def peak_invalid(context: Context, options: AtMost) -> CheckResult:
     """Share of maps that peak on invalid pixels (pointing game). A localiser, blind to global bias."""
     return judge_measure(
@@ -190,7 +190,7 @@ def _flipped(result: AuditResult) -> tuple[str, ...]:
     return tuple(str(image_id) for image_id in drop.index[:WORST])
 
 
-@check("champion", AtMost)
+@check("champion", AtMost, "heatmap")
 def champion(context: Context, options: AtMost) -> CheckResult:
     """Invalid activation (label's class) may exceed the champion's by at most `max`, on the same images."""
     rival = context.champion

@@ -11,6 +11,7 @@ from camgate._version import __version__
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import derive_seed
 from camgate.errors import some_of
+from camgate.gate.agreement import explainer_sanity, settle, without_heatmaps
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
@@ -41,15 +42,24 @@ def judge(
     Returns:
         The verdict. It is ERROR when a check raised, when no check is configured, or when the audit was
         not made as the policy's `audit:` section asks; else FAIL if any check fails; else INCONCLUSIVE
-        if any is; else PASS.
+        if any is; else PASS. Heatmap checks are INCONCLUSIVE where the explainer is not sane, and where
+        heatmap and intervention contradict each other the policy's `disagreement:` section decides.
 
     Raises:
         PolicyError: the policy cannot be read.
     """
     policy = Policy.read(policy)
     context = Context(result, policy, champion)
-    checks = [_settings(context), _coverage(context)]
-    checks += [_run(name, context) for name in policy.checks]
+    checks = [_run(name, context) for name in policy.checks]
+    sanity = explainer_sanity(context)
+    if sanity is not None and sanity.status is not Status.PASS:
+        checks = without_heatmaps(checks)
+    checks = [
+        _settings(context),
+        _coverage(context),
+        *([] if sanity is None else [sanity]),
+        *settle(checks, context),
+    ]
     if not policy.checks:
         checks.append(
             CheckResult(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,25 +62,32 @@ class Context:
         return summary.Measures(self.result)
 
 
+Evidence = Literal["heatmap", "behaviour"]
+
+
 @dataclass(frozen=True)
 class Check:
-    """A registered check: its options and the function that answers."""
+    """A registered check: its options, the function that answers, and what its answer rests on."""
 
     name: str
     options: type[BaseModel]
     run: Callable[..., CheckResult]
+    evidence: Evidence
 
 
 CHECKS: dict[str, Check] = {}
 
 
 def check(
-    name: str, options: type[BaseModel]
+    name: str, options: type[BaseModel], evidence: Evidence = "behaviour"
 ) -> Callable[[Callable[..., CheckResult]], Callable[..., CheckResult]]:
-    """Register a check under a name; the function takes (context, options)."""
+    """Register a check under a name; the function takes (context, options).
+
+    A check whose `evidence` is the heatmap decides nothing where the explainer is not sane.
+    """
 
     def register(run: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
-        CHECKS[name] = Check(name, options, run)
+        CHECKS[name] = Check(name, options, run, evidence)
         return run
 
     return register

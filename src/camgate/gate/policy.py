@@ -76,6 +76,26 @@ class RegionFree(_Section):
     """What is tested instead of heatmap shares."""
 
 
+class ExplainerSanity(_Section):
+    """Heatmaps must not look like those of the same network with random weights."""
+
+    required: bool = True
+    max_similarity: float = Field(default=0.5, ge=-1, le=1)
+    """Of the mean rank correlation; its upper bound above this makes heatmap checks INCONCLUSIVE."""
+
+
+Outcome = Literal["fail", "inconclusive", "pass"]
+
+
+class Disagreement(_Section):
+    """What holds where heatmap and intervention disagree; see `docs/policy.md` for the defaults."""
+
+    seen_but_unused: Outcome = "inconclusive"
+    """Heatmaps lie on invalid pixels, yet swapping these changes nothing."""
+    used_but_unseen: Outcome = "fail"
+    """Swapping invalid pixels changes the predictions, yet heatmaps lie on the object."""
+
+
 class Policy(_Section):
     """The gate's terms.
 
@@ -85,6 +105,8 @@ class Policy(_Section):
         audit: terms of the audit itself.
         coverage: how much must be scored.
         region_free: classes without objects.
+        sanity: the explainer held against random weights.
+        disagreement: heatmap and intervention contradict each other.
         critical_classes: classes that must pass each on its own, by name or pattern (`truck*`).
         checks: name -> options, see `camgate.gate.checks`.
     """
@@ -94,6 +116,8 @@ class Policy(_Section):
     audit: AuditTerms = AuditTerms()
     coverage: Coverage = Coverage()
     region_free: RegionFree = RegionFree()
+    sanity: ExplainerSanity = ExplainerSanity()
+    disagreement: Disagreement = Disagreement()
     critical_classes: tuple[str, ...] = ()
     checks: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {
@@ -179,6 +203,7 @@ class Policy(_Section):
             "fill": terms.fill,
             "margin": terms.margin,
             "match_on": terms.match_on,
+            "sanity": self.sanity.required,
         }
 
     def critical_among(self, classes: Iterable[str]) -> tuple[set[str], list[str]]:

@@ -1,0 +1,88 @@
+"""The shortcut zoo: train models with planted shortcuts, audit them blind, say how often the gate is right.
+
+    python benchmarks/efficacy/run.py [train] [audit] [report] [--subset] [--out build/efficacy] [--jobs 2]
+
+Every model has a folder of its own below `--out`; what is there already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import torch
+from audits import audit_one
+from networks import ViT  # noqa: F401  (registers it)
+from zoo import Entry, measure, plan, train
+
+
+def train_group(entries: list[Entry], out: Path) -> None:
+    """Train and measure models that share their scenes, unless that is done."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    for entry in entries:
+        if not (out / entry.name / "truth.json").is_file():
+            train_one(entry, out)
+
+
+def train_one(entry: Entry, out: Path) -> None:
+    """Train and measure one model."""
+    folder = out / entry.name
+    start = time.monotonic()
+    classifier = train(entry)
+    truth = measure(classifier, entry, kept=out / "scenes")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model").exists():
+        classifier.save(folder / "model")
+    facts = {**asdict(entry), **asdict(truth), "seconds": round(time.monotonic() - start, 1)}
+    scratch = folder / "truth.json.part"
+    scratch.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    scratch.rename(folder / "truth.json")
+    print(
+        f"{entry.name}: accuracy {truth.aligned:.3f}, reliance {truth.reliance:+.3f}, {facts['seconds']} s",
+        flush=True,
+    )
+
+
+def audit_next(entry: Entry, out: Path) -> None:
+    """Audit a trained model, unless that is done."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    folder = out / entry.name
+    if (folder / "truth.json").is_file() and not (folder / "peers.json").is_file():
+        shutil.rmtree(folder / "audit", ignore_errors=True)
+        audit_one(entry, out)
+        print(f"{entry.name}: audited", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("stages", nargs="*", default=["train", "audit", "report"])
+    parser.add_argument("--subset", action="store_true", help="a few small models")
+    parser.add_argument("--out", type=Path, default=Path("build/efficacy"))
+    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1))
+    options = parser.parse_args()
+    entries = plan(subset=options.subset)
+    if "train" in options.stages:
+        groups: dict[tuple[str, str, int], list[Entry]] = defaultdict(list)
+        for entry in entries:
+            groups[entry.network, entry.kind, entry.seed].append(entry)
+        with ProcessPoolExecutor(options.jobs) as pool:
+            for future in [pool.submit(train_group, group, options.out) for group in groups.values()]:
+                future.result()
+    if "audit" in options.stages:
+        with ProcessPoolExecutor(options.jobs) as pool:
+            for future in [pool.submit(audit_next, entry, options.out) for entry in entries]:
+                future.result()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Which images are kept for the eye, and which are looked at where a sample will do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from camgate.audit.causal import Images
+from camgate.audit.result import GalleryItem
+from camgate.data.images import to_rgb
+
+
+def even_sample(rows: pd.DataFrame, *, most: int, seed: int) -> pd.Index:
+    """At most `most` rows at random, one of every class before the second of any."""
+    order = rows.sample(frac=1.0, random_state=seed)
+    turn = order.groupby("label").cumcount()
+    return order.assign(turn=turn).sort_values("turn", kind="stable").index[:most]
+
+
+def make_gallery(
+    images: Images,
+    scores: pd.DataFrame,
+    maps: np.ndarray,
+    worst: int,
+    sample: int,
+    seed: int,
+) -> tuple[GalleryItem, ...]:
+    """Pictures of the worst images and of a random sample spread evenly over the classes."""
+    shown = scores[scores["status"].isin(["ok", "dead_map", "below_resolution", "no_region"])]
+    ranked = scores[scores["status"].eq("ok")].sort_values(
+        "invalid_activation", ascending=False, kind="stable"
+    )
+    items = []
+    kinds: tuple[tuple[Literal["worst", "sample"], pd.Index], ...] = (
+        ("worst", ranked.index[:worst]),
+        ("sample", even_sample(shown, most=sample, seed=seed)),
+    )
+    for kind, rows in kinds:
+        for rank, row in enumerate(rows):
+            view = images(int(row))
+            items.append(
+                GalleryItem(
+                    image_id=str(scores.at[row, "image_id"]),
+                    kind=kind,
+                    rank=rank,
+                    image=to_rgb(view.image),
+                    heatmap=maps[int(row)],
+                    region=view.region,
+                )
+            )
+    return tuple(items)

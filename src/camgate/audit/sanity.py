@@ -1,0 +1,295 @@
+"""Does the heatmap depend on what the model learnt? After Adebayo et al. 2018 (arXiv 1810.03292).
+
+All weights are drawn afresh; maps of that untrained network must not resemble the model's own. A method
+that traces edges, or the middle of the image, gives the same maps either way, and proves nothing.
+
+The verdict rests on Spearman's rank correlation with all weights randomised. A cascade from the head down and
+SSIM are reported only: their answers depend on the similarity measure and on where the cascade starts.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from scipy.ndimage import uniform_filter
+from scipy.stats import rankdata
+from scipy.stats import t as student
+from torch import Tensor, nn
+
+from camgate.errors import ModelError
+from camgate.heatmaps.explainers import Explainer
+from camgate.heatmaps.stages import main_stages, survey
+from camgate.models.classifier import Classifier
+
+SEEDS = 5
+LEAST_IMAGES = 50
+EVALUABLE = 0.5
+"""Share of pairs of maps that must be alive in both networks; below it the stage before is looked at."""
+CASCADE = (0.0, 0.25, 0.5, 1.0)
+"""Shares of the layers, counted from the head, that are randomised; 0 is the last layer alone."""
+BATCH = 64
+
+
+class CascadeStep(BaseModel):
+    """The map's likeness with only the layers nearest to the output randomised."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: int
+    similarity: float | None
+
+
+class Sanity(BaseModel):
+    """How much the maps of the untrained network resemble the model's own.
+
+    Attributes:
+        similarity: mean Spearman correlation over images and seeds, -1..1; None where not evaluable.
+        low, high: 95 % interval over seeds (Student's t).
+        per_seed: mean of each seed that was evaluable.
+        between_images: mean Spearman correlation of maps of different images of the trained model: the
+            likeness that a preference for a place alone gives.
+        ssim: mean structural similarity (Wang 2004) of the maps, each divided by its maximum; reported only.
+        cascade: likeness after randomising from the head downwards; reported only.
+        images: images looked at.
+        dead: share of the randomised networks' maps that were dead.
+        method, layer: what was explained; another layer than the audit's where the maps of that one die.
+        reason: `ok`, or why it could not be evaluated: `too_few_images`, `dead_maps`, `not_possible`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    similarity: float | None = None
+    low: float | None = None
+    high: float | None = None
+    per_seed: tuple[float, ...] = ()
+    between_images: float | None = None
+    ssim: float | None = None
+    cascade: tuple[CascadeStep, ...] = ()
+    images: int = 0
+    dead: float | None = None
+    method: str = ""
+    layer: str = ""
+    reason: Literal["ok", "too_few_images", "dead_maps", "not_possible"] = "ok"
+
+
+def check_sanity(
+    model: Classifier,
+    images: Tensor,
+    *,
+    method: str,
+    layer: str,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sanity:
+    """Compare the model's maps with those of the same network with random weights.
+
+    Args:
+        model: the classifier; left as it was.
+        images: uint8 `(n, C, h, w)`, a sample of the audited ones, at the preprocessing's size.
+        method: explainer of the audit.
+        layer: target layer of the audit.
+        seed: of the random weights.
+        progress: called with (networks done, networks in all).
+    """
+    report = progress or (lambda done, total: None)
+    if len(images) < LEAST_IMAGES:
+        return Sanity(images=len(images), method=method, layer=layer, reason="too_few_images")
+    try:
+        found = _compare(model, images, method, layer, seed, report)
+        if found.reason == "dead_maps" and (earlier := _stage_before(model, layer)) is not None:
+            found = _compare(model, images, "hirescam", earlier, seed, report)
+        if found.reason == "ok":
+            cascade = _cascade(model, images, found.method, found.layer, seed)
+            found = found.model_copy(update={"cascade": cascade})
+    except ModelError:
+        return Sanity(images=len(images), method=method, layer=layer, reason="not_possible")
+    return found
+
+
+def _compare(
+    model: Classifier,
+    images: Tensor,
+    method: str,
+    layer: str,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> Sanity:
+    own, targets = _maps(model, images, method, layer)
+    alive = _alive(own)
+    likeness, structure, dead = [], [], []
+    for number in range(SEEDS):
+        network = _copy(model)
+        randomise(network, _layers(network.module), images, seed=seed + number)
+        maps, _ = _maps(network, images, method, layer, targets)
+        both = alive & _alive(maps)
+        dead.append(float(1 - _alive(maps).mean()))
+        if both.mean() >= EVALUABLE and both.sum() >= LEAST_IMAGES * EVALUABLE:
+            likeness.append(float(np.nanmean(spearman(own[both], maps[both]))))
+            structure.append(float(np.mean(ssim(own[both], maps[both]))))
+        report(number + 1, SEEDS)
+    facts = {"images": len(images), "dead": float(np.mean(dead)), "method": method, "layer": layer}
+    if len(likeness) < 2 or not np.isfinite(likeness).all():
+        return Sanity(**facts, reason="dead_maps")
+    mean = float(np.mean(likeness))
+    half = float(student.ppf(0.975, len(likeness) - 1) * np.std(likeness, ddof=1) / np.sqrt(len(likeness)))
+    return Sanity(
+        **facts,
+        similarity=mean,
+        low=max(-1.0, mean - half),
+        high=min(1.0, mean + half),
+        per_seed=tuple(likeness),
+        between_images=_finite(np.nanmean(spearman(own[alive], np.roll(own[alive], 1, axis=0)))),
+        ssim=float(np.mean(structure)),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _alive(maps: np.ndarray) -> np.ndarray:
+    """Maps that have a pattern at all: finite, and not the same everywhere."""
+    flat = maps.reshape(len(maps), -1)
+    return np.asarray(np.isfinite(flat).all(axis=1) & (flat.max(axis=1) > flat.min(axis=1)))
+
+
+def _maps(
+    model: Classifier, images: Tensor, method: str, layer: str, targets: Tensor | None = None
+) -> tuple[np.ndarray, Tensor]:
+    """Raw maps `(n, h, w)` of the targets' classes (the predicted ones where None), and the targets."""
+    maps, chosen = [], []
+    with Explainer(model, layer=layer, method=method) as explainer:
+        for start in range(0, len(images), BATCH):
+            part = slice(start, start + BATCH)
+            heat = explainer(images[part], None if targets is None else targets[part])
+            maps.append(heat.maps.numpy())
+            chosen.append(heat.targets)
+    return np.concatenate(maps), torch.cat(chosen)
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of each pair of maps, ties averaged; `(n, h, w)` twice -> `(n,)`."""
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
+
+
+def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Structural similarity (Wang et al. 2004) of each pair of maps divided by their maximum, `(n,)`.
+
+    Uniform window of 7 cells, or of the largest odd number that fits; constants 0.01 and 0.03.
+    """
+    x, y = (
+        maps.astype(np.float64) / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-300)
+        for maps in (first, second)
+    )
+    side = min(7, *x.shape[1:])
+    window = (1, side - (side + 1) % 2, side - (side + 1) % 2)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.asarray(uniform_filter(values, size=window))
+
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    value = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return np.asarray(value.mean(axis=(1, 2)))
+
+
+def _stage_before(model: Classifier, layer: str) -> str | None:
+    """The stage one resolution finer than the layer's; None where there is none."""
+    names = [stage.name for stage in main_stages(model, survey(model).stages)]
+    if layer not in names:
+        return None
+    return next(iter(names[names.index(layer) + 1 :]), None)
+
+
+def _cascade(
+    model: Classifier, images: Tensor, method: str, layer: str, seed: int
+) -> tuple[CascadeStep, ...]:
+    own, targets = _maps(model, images, method, layer)
+    alive = _alive(own)
+    steps = []
+    for share in CASCADE:
+        network = _copy(model)
+        layers = _layers(network.module)
+        count = max(1, round(share * len(layers)))
+        randomise(network, layers[-count:], images, seed=seed)
+        maps, _ = _maps(network, images, method, layer, targets)
+        both = alive & _alive(maps)
+        likeness = float(np.nanmean(spearman(own[both], maps[both]))) if both.mean() >= EVALUABLE else np.nan
+        steps.append(CascadeStep(layers=count, similarity=_finite(likeness)))
+    return tuple(steps)
+
+
+def _copy(model: Classifier) -> Classifier:
+    try:
+        module = copy.deepcopy(model.module)
+    except Exception as error:
+        raise ModelError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
+    return Classifier(module, model.classes, model.preprocessing, head=model.head)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Modules that own parameters themselves, in the order in which they were registered."""
+    return [part for part in module.modules() if any(True for _ in part.parameters(recurse=False))]
+
+
+def randomise(model: Classifier, layers: list[nn.Module], images: Tensor, *, seed: int) -> None:
+    """Draw the weights of these layers afresh, in place, and estimate BatchNorm's statistics anew.
+
+    A layer that knows how to begin (`reset_parameters`) begins again; other parameters are drawn from a
+    normal distribution with the mean and spread that they have.
+
+    Args:
+        model: a copy that may be changed.
+        layers: modules of it.
+        images: uint8 `(n, C, h, w)`, for BatchNorm's statistics.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for layer in layers:
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            else:
+                for parameter in layer.parameters(recurse=False):
+                    spread = (
+                        parameter.std(unbiased=False) if parameter.numel() > 1 else parameter.abs().mean()
+                    )
+                    parameter.copy_(torch.randn_like(parameter) * spread + parameter.mean())
+        with _statistics_anew(model.module) as any_norm:
+            if any_norm:
+                for start in range(0, len(images), BATCH):
+                    if len(images[start : start + BATCH]) > 1:
+                        model.logits(images[start : start + BATCH])
+
+
+@contextmanager
+def _statistics_anew(module: nn.Module) -> Iterator[bool]:
+    """BatchNorm in training mode, with a plain average over the batches; all else in evaluation mode."""
+    norms = [
+        part
+        for part in module.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        yield bool(norms)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

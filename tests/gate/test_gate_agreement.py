@@ -1,0 +1,90 @@
+"""A sane explainer, and what holds where heatmap and intervention contradict each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from audits_by_hand import SANE, make_audit
+from camgate.audit.sanity import Sanity
+from camgate.gate.judge import judge
+from camgate.gate.policy import Policy
+from camgate.gate.verdict import CheckResult, Status, Verdict
+
+SEEN = {"activation": 0.35}
+USED = {"other": 0.5}
+
+
+def the(verdict: Verdict, name: str) -> CheckResult:
+    check = verdict.check(name)
+    assert check is not None
+    return check
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("fail", Status.FAIL), ("inconclusive", Status.INCONCLUSIVE), ("pass", Status.PASS)],
+)
+def test_the_policy_decides_on_what_is_seen_but_unused(outcome: str, status: Status) -> None:
+    policy = Policy.parse({"disagreement": {"seen_but_unused": outcome}})
+    verdict = judge(make_audit(**SEEN), policy)
+    check = the(verdict, "invalid_lift")
+    assert (verdict.status, check.status, check.reason) == (status, status, "seen_but_unused")
+    assert "seen but not used" in check.message
+    assert the(verdict, "background_gap").reason == "ok"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("fail", Status.FAIL), ("inconclusive", Status.INCONCLUSIVE), ("pass", Status.PASS)],
+)
+def test_the_policy_decides_on_what_is_used_but_unseen(outcome: str, status: Status) -> None:
+    policy = Policy.parse({"disagreement": {"used_but_unseen": outcome}})
+    verdict = judge(make_audit(**USED), policy)
+    check = the(verdict, "background_gap")
+    assert (verdict.status, check.status, check.reason) == (status, status, "used_but_unseen")
+    assert "used but not seen" in check.message
+
+
+def test_by_default_used_but_unseen_fails_and_nothing_that_is_seen_passes() -> None:
+    assert judge(make_audit(**USED)).status is Status.FAIL
+    assert judge(make_audit(**SEEN)).status is not Status.PASS
+
+
+def test_there_is_no_disagreement_where_both_say_the_same_or_one_is_undecided() -> None:
+    both = judge(make_audit(**SEEN, **USED))
+    assert {the(both, name).reason for name in ("invalid_lift", "background_gap")} == {"above_limit"}
+    undecided = judge(make_audit(**SEEN, per_class=60, groups=20, other=0.88))
+    assert the(undecided, "background_gap").status is Status.INCONCLUSIVE
+    assert the(undecided, "invalid_lift").reason == "above_limit"
+    assert undecided.status is Status.FAIL
+
+
+def test_an_insane_explainer_decides_nothing_and_behaviour_still_fails() -> None:
+    insane = SANE.model_copy(update={"high": 0.6})
+    clean = judge(make_audit(sanity=insane))
+    assert (clean.status, clean.reason) == (Status.INCONCLUSIVE, "explainer_not_sane")
+    assert the(clean, "invalid_lift").status is Status.INCONCLUSIVE
+    assert the(clean, "background_gap").status is Status.PASS
+    seen = judge(make_audit(sanity=insane, **SEEN))
+    assert seen.status is Status.INCONCLUSIVE
+    used = judge(make_audit(sanity=insane, **USED))
+    assert (used.status, the(used, "background_gap").reason) == (Status.FAIL, "above_limit")
+
+
+@pytest.mark.parametrize("reason", ["too_few_images", "dead_maps", "not_possible"])
+def test_a_sanity_that_could_not_be_tested_is_inconclusive(reason: str) -> None:
+    verdict = judge(make_audit(sanity=Sanity(images=20, reason=reason)))  # type: ignore[arg-type]
+    assert verdict.status is Status.INCONCLUSIVE
+    assert the(verdict, "explainer_sanity").reason == "not_measured"
+
+
+def test_a_sanity_that_was_not_tested_though_asked_for_is_an_error() -> None:
+    assert judge(make_audit(sanity=None)).status is Status.ERROR
+    assert judge(make_audit(sanity=None), Policy.parse({"sanity": {"required": False}})).status is Status.PASS
+
+
+def test_a_policy_without_heatmap_checks_needs_no_explainer() -> None:
+    policy = Policy.parse({"checks": {"background_gap": {"max": 0.1}}})
+    verdict = judge(make_audit(sanity=None), policy)
+    assert verdict.status is Status.PASS
+    assert verdict.check("explainer_sanity") is None
