@@ -191,6 +191,8 @@ def demo(
 
 def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
     """Show a verdict and leave with its exit code."""
+    from camgate.report.text import part_lines
+
     if as_json:
         print(json.dumps({**verdict.model_dump(mode="json"), "report": str(report)}))
         raise typer.Exit(verdict.status.exit_code)
@@ -215,6 +217,8 @@ def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
         )
     out.print(table)
     out.print()
+    for line in part_lines(verdict):
+        out.print(escape(line))
     out.print(escape(verdict.sentence))
     out.print(f"[{STYLES[verdict.status.value]}]{verdict.status.value}[/]  report: {escape(str(report))}")
     raise typer.Exit(verdict.status.exit_code)

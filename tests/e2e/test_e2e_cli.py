@@ -95,6 +95,7 @@ def test_another_policy_writes_another_verdict(audited: Path, case: Path) -> Non
     assert len(list(audited.glob("verdict-*.json"))) == 1
     again = camgate("gate", "--audit", str(audited), "--policy", "strict.yaml", cwd=case)
     assert again.returncode == 1
+    assert any(line.startswith("accuracy: worst class ") for line in again.stdout.splitlines())
     assert len(list(audited.glob("verdict-*.json"))) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -111,8 +112,68 @@ def test_critical_classes_must_pass_each(edit: Callable[..., AuditResult]) -> No
     assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "critical_class")
 
 
-def test_an_unknown_critical_class_is_an_error() -> None:
-    assert judge(make_audit(), {"critical_classes": ["bird"]}).status is Status.ERROR
+def test_critical_classes_of_a_pattern_must_pass_each(edit: Callable[..., AuditResult]) -> None:
+    result = make_audit(classes=("truck small", "truck large", "tram", "car"))
+    rows = result.scores["label"].eq("truck large")
+    shares = np.random.default_rng(0).choice([0.0, 0.39], int(rows.sum()))
+    wide = edit(result, rows, invalid_activation_label=shares)
+    assert judge(wide, {"critical_classes": ["tr*m"]}).status is Status.PASS
+    verdict = judge(wide, {"critical_classes": ["truck*"]})
+    assert verdict.reason == "critical_class"
+    assert "not shown for critical class truck large" in verdict.sentence
+
+
+@pytest.mark.parametrize("entry", ["bird", "bird*"])
+def test_an_unknown_critical_class_is_an_error(entry: str) -> None:
+    verdict = judge(make_audit(), {"critical_classes": ["cat", "d*", entry]})
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "missing_class")
+    assert verdict.sentence.endswith(f"unknown critical class {entry}.")
+
+
+@pytest.mark.parametrize("shares", [[0.2], [0.1, 0.3]])
+def test_a_part_too_small_to_fail_says_so(shares: list[float]) -> None:
+    result = make_audit(classes=tuple("abcdef"), activation=0.18, spread=0.1)
+    ids = [f"a-{number}" for number in range(len(shares))]
+    scores = result.scores[result.scores["label"].ne("a") | result.scores["image_id"].isin(ids)]
+    scores = scores.reset_index(drop=True)
+    scores.loc[scores["label"].eq("a"), "invalid_activation_label"] = shares
+    swaps = result.interventions
+    assert swaps is not None
+    swaps = swaps[swaps["image_id"].isin(scores["image_id"])]
+    check = judge(replace(result, scores=scores, interventions=swaps)).check("invalid_lift")
+    assert check is not None
+    reasons = {part.part: part.reason for part in check.parts}
+    assert reasons.pop("class a") == "too_small"
+    assert "too_small" not in reasons.values()
+
+
+def test_failing_parts_are_named_worst_first(edit: Callable[..., AuditResult]) -> None:
+    result = make_audit(classes=tuple("abcdef"))
+    for label, share in (("b", 0.4), ("e", 0.45), ("d", 0.35), ("f", 0.3)):
+        rows = result.scores["label"].eq(label)
+        noise = np.random.default_rng(0).normal(share, 0.01, int(rows.sum()))
+        result = edit(result, rows, invalid_activation_label=noise)
+    check = judge(result, {"checks": {"invalid_activation": {"max": 0.28}}}).check("invalid_activation")
+    assert check is not None
+    assert check.message.endswith("it fails in class e, class b, class d and 1 more")
+
+
+def test_a_verdict_has_a_finding_on_each_line() -> None:
+    hostile = 'x"},\n        {\n          "part": "y\u2028'
+    verdict = judge(make_audit(classes=("cat", hostile, "dog")))
+    text = verdict.to_json()
+    assert Verdict.model_validate_json(text) == verdict
+    assert json.loads(text) == verdict.model_dump(mode="json")
+    lines = text.split("\n")
+    parts = [line for line in lines if '{"part": ' in line]
+    assert len(parts) == sum(len(check.parts) for check in verdict.checks) == 9
+    assert all(json.loads(line.rstrip(","))["status"] for line in parts)
+    # another value in one class changes one line
+    check = verdict.checks[-1]
+    moved = (check.parts[0].model_copy(update={"value": 0.5}), *check.parts[1:])
+    changed = (*verdict.checks[:-1], check.model_copy(update={"parts": moved}))
+    other = verdict.model_copy(update={"checks": changed}).to_json().split("\n")
+    assert sum(a != b for a, b in zip(lines, other, strict=True)) == 1
 
 
 def test_compositing_that_breaks_the_model_never_passes_or_fails() -> None:

@@ -46,6 +46,24 @@ def test_a_policy_that_makes_no_sense(data: object, message: str) -> None:
         Policy.parse(data, source="p.yaml")
 
 
+@pytest.mark.parametrize(
+    ("entries", "critical", "unmatched"),
+    [
+        (["truck*", "tram"], {"truck small", "truck large", "tram"}, []),
+        (["[a]"], {"[a]"}, []),  # the name of a class comes before a pattern
+        (["[ab]"], {"a"}, []),
+        (["Truck*", "tra?", "bus"], {"tram"}, ["Truck*", "bus"]),
+        ([], set(), []),
+    ],
+)
+def test_critical_classes_by_name_and_pattern(
+    entries: list[str], critical: set[str], unmatched: list[str]
+) -> None:
+    classes = ("truck small", "truck large", "tram", "[a]", "a")
+    policy = Policy.parse({"critical_classes": entries})
+    assert policy.critical_among(classes) == (critical, unmatched)
+
+
 def test_files_that_are_no_policy(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no such"):
         Policy.load(tmp_path / "none.yaml")

@@ -267,3 +267,10 @@ def test_the_saved_spec_is_readable_json(tmp_path) -> None:
     assert spec["builder"] == "resnet_small"
     assert spec["target_layer"] == "stage3"
     assert spec["preprocessing"]["size"] == [32, 32]
+
+
+def test_its_text_names_a_few_of_many_classes() -> None:
+    assert "classes=['a', 'b', 'c'], size=(32, 32))" in repr(make())
+    many = repr(make(classes=tuple(f"class {number}" for number in range(1000))))
+    assert "'class 7' and 992 more], size" in many
+    assert len(many) < 200

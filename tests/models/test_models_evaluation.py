@@ -18,7 +18,7 @@ from torchmetrics.functional import classification
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.models.classifier import Classifier
-from camgate.models.evaluation import _evaluation, evaluate_classifier
+from camgate.models.evaluation import TRACKED, Evaluation, _evaluation, evaluate_classifier
 
 SIZE = Preprocessing(size=(32, 32))
 NAMES = ("ape", "bee", "cow")
@@ -112,6 +112,28 @@ def test_metrics_are_flat_and_named(classifier: Classifier, squares: pd.DataFram
         *(f"evaluation/{m}/{c}" for m in ("precision", "recall", "f1") for c in ("blue", "red")),
     }
     assert all(type(value) is float for value in metrics.values())
+
+
+def many(classes: int) -> Evaluation:
+    """One class without images; the recall of the others rises evenly from 0 to 1."""
+    names = [f"class {number}" for number in range(classes)]
+    n = [0] + [5] * (classes - 1)
+    recall = [0.0, *np.linspace(0, 1, classes - 1)]
+    per_class = pd.DataFrame({"label": names, "n": n, "precision": 0.5, "recall": recall, "f1": 0.4})
+    confusion = pd.DataFrame({"label": names[1:], "predicted": names[1:], "n": 5})
+    return Evaluation(0.9, 0.8, 0.1, per_class, confusion, sum(n))
+
+
+def test_many_classes_are_tracked_by_quantiles() -> None:
+    few, more = many(TRACKED).metrics(), many(TRACKED + 2).metrics()
+    assert len(few) == 5 + 3 * TRACKED
+    assert "evaluation/recall/class 7" in few
+    assert len(more) == 5 + 9
+    assert more["evaluation/recall_lowest"] == 0.0
+    assert more["evaluation/recall_p10"] == pytest.approx(0.1)
+    assert more["evaluation/recall_median"] == pytest.approx(0.5)
+    assert more["evaluation/precision_median"] == 0.5
+    assert few["evaluation/accuracy"] == more["evaluation/accuracy"] == 0.9
 
 
 def test_unreadable_images_are_counted(classifier: Classifier, squares: pd.DataFrame, tmp_path: Path) -> None:

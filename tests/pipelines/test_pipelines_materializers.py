@@ -21,6 +21,7 @@ from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.gate.verdict import CheckResult, Status, Verdict
 from camgate.materializers import audit as audit_materializer
+from camgate.materializers.classifier import ClassifierMaterializer
 from camgate.materializers.sources import pin
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
@@ -125,6 +126,16 @@ def test_a_module_changed_after_it_was_logged_loses_its_origin() -> None:
     back = load_artifact("model")
     assert back.model_uri is None
     assert back.digest() == model.digest() != "f" * 64
+
+
+def test_metadata_name_a_few_of_many_classes() -> None:
+    def named(model: Classifier) -> object:
+        return ClassifierMaterializer("unused").extract_metadata(model)["classes"]
+
+    assert named(classifier()) == ", ".join(classifier().classes)
+    model = classifier()
+    model.classes = tuple(f"class {number}" for number in range(1000))
+    assert str(named(model)).endswith("class 7 and 992 more")
 
 
 @pytest.mark.usefixtures("stores")

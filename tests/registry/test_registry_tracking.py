@@ -197,6 +197,21 @@ def test_evaluation_with_hostile_classes(store: str, run_id: str, tmp_path: Path
     Image.open(io.BytesIO(read(client, run_id, "evaluation/confusion.png", tmp_path))).verify()
 
 
+def test_evaluation_of_many_classes(store: str, run_id: str, tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(1000)]
+    per_class = pd.DataFrame({"label": names, "n": 2, "precision": 0.5, "recall": 0.6, "f1": 0.7})
+    confusion = pd.DataFrame({"label": names, "predicted": [*names[1:], names[0]], "n": 2})
+    evaluation = Evaluation(0.9, 0.8, 0.1, per_class, confusion, 2000)
+    log_evaluation(run_id, evaluation, tracking_uri=store)
+    client = MlflowClient(store)
+    metrics = client.get_run(run_id).data.metrics
+    assert len(metrics) == 5 + 9
+    assert metrics["evaluation/f1_p10"] == 0.7
+    for name, table in (("per_class", per_class), ("confusion", confusion)):
+        logged = pd.read_csv(io.BytesIO(read(client, run_id, f"evaluation/{name}.csv", tmp_path)))
+        pd.testing.assert_frame_equal(logged, table)
+
+
 def shown(client: MlflowClient, run_id: str) -> list[str]:
     """Kind and step of each picture in the run's image view."""
     return sorted(

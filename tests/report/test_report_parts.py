@@ -112,6 +112,7 @@ def test_every_reason_of_the_gate_has_words_and_others_stay() -> None:
         "above_limit",
         "below_limit",
         "straddles_limit",
+        "too_small",
         "critical_class",
         "too_few_images",
         "too_few_groups",
@@ -290,6 +291,85 @@ def test_no_table_makes_the_page_wider_than_a_narrow_window(tmp_path: Path) -> N
     result = make_audit(accuracy=0.9, spread=0.2, activation=0.5)
     page = render_report(result, judge(result))
     assert 'data-fits="true"' in driven(page, WIDTHS, tmp_path, "--window-size=500,900")
+
+
+SIX = {
+    "accuracy": {"min": 0.85},
+    "invalid_activation": {"max": 0.2},
+    "invalid_lift": {"max": 0.4},
+    "peak_invalid": {"max": 0.1},
+    "background_gap": {"max": 0.1},
+    "champion": {"max": 0.1},
+}
+
+
+def wide_audit() -> AuditResult:
+    """Sixty classes with long names; eight of them bad, and two recipients a class."""
+    result = make_large_audit(60, 1800, bad=8, recipients=120)
+    names = {name: f"{name} of a rather long-winded kind" for name in result.classes}
+    scores = result.scores.replace({"label": names, "predicted": names})
+    return replace(result, classes=tuple(names.values()), scores=scores)
+
+
+PRINTED = """<script>
+for (const fold of document.querySelectorAll("details")) fold.open = true;
+const tables = [...document.querySelectorAll("table")];
+const inside = (table) => table.scrollWidth <= table.parentElement.clientWidth;
+document.body.dataset.inside = tables.filter(inside).length + " of " + tables.length;
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_tables_of_six_checks_stay_on_the_printed_page(tmp_path: Path) -> None:
+    result = wide_audit()
+    page = render_report(result, judge(result, {"checks": SIX}, champion=result))
+    # 718 px is the width of A4 inside the browser's margins; the rules for print are made those of the screen
+    shown = driven(page.replace("@media print", "@media all"), PRINTED, tmp_path, "--window-size=718,1000")
+    assert 'data-inside="3 of 3"' in shown
+
+
+def test_the_page_says_where_only_the_pooled_value_decides() -> None:
+    result = wide_audit()
+    verdict = judge(result, {"checks": SIX}, champion=result)
+    gap = verdict.check("background_gap")
+    assert gap is not None
+    small = sum(part.reason == "too_small" for part in gap.parts)
+    assert small > 30
+    (note,) = checks.class_table(result, verdict).notes
+    assert note.startswith(
+        f"Background gap: {small} of {len(gap.parts)} classes have too few images or groups"
+    )
+    assert note in render_report(result, verdict)
+    enough = make_audit(per_class=200, groups=50)
+    assert checks.class_table(enough, judge(enough)).notes == ()
+
+
+def test_the_terminal_names_the_worst_and_counts_the_rest() -> None:
+    result = wide_audit()
+    lines = dict(
+        line.split(": ", 1) for line in text.part_lines(judge(result, {"checks": SIX}, champion=result))
+    )
+    shares = result.scores.groupby("label")["invalid_activation_label"].mean().sort_values(ascending=False)
+    worst, share = shares.index[0], shares.iloc[0]
+    assert lines["invalid_activation"].startswith(f"worst class {worst} ({share:.3f} FAIL), class ")
+    assert lines["invalid_activation"].count("FAIL") == text.NAMED
+    assert lines["invalid_activation"].endswith(" and 3 more")
+    said = (
+        r"(\d+) of \d+ classes and slices are too small to judge alone, there only the pooled value decides"
+    )
+    found = re.fullmatch(said, lines["background_gap"])
+    assert found is not None
+    assert int(found[1]) > 30
+    assert "accuracy" not in lines  # passes: nothing to say
+    clean = make_audit(per_class=200, groups=50)
+    assert text.part_lines(judge(clean)) == []
+
+
+def test_the_terminal_shows_hostile_names_as_text() -> None:
+    result = make_audit(classes=("cat\x1b[31m", "dog"), activation=0.5)
+    (line,) = text.part_lines(judge(result, {"checks": {"invalid_lift": {"max": 0.4}}}))
+    assert line.isprintable()
+    assert "class cat\\x1b[31m (" in line
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")

@@ -159,7 +159,7 @@ def _settings(context: Context) -> CheckResult:
             f"class {some_of(undeclared)} has no valid region at all and the policy does not name it "
             "as region-free: give masks, or name it in region_free.classes",
         )
-    unknown = sorted(set(context.policy.critical_classes) - set(result.classes))
+    _, unknown = context.policy.critical_among(result.classes)
     if unknown:
         return _error("audit_settings", "missing_class", f"unknown critical class {some_of(unknown)}")
     return CheckResult(

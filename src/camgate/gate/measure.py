@@ -3,7 +3,8 @@
 A smaller-is-better check PASSes when the interval's upper bound is at or below the limit, FAILs when
 its lower bound is above it, and is INCONCLUSIVE between; mirrored for larger-is-better. Over classes
 and slices a FAIL rests on bounds corrected for the number of looks (Bonferroni); a PASS needs the
-pooled bound and the uncorrected one of each critical class.
+pooled bound and the uncorrected one of each critical class. A class or slice so small that its corrected
+bound would not show even the worst value is marked `too_small`: there only the pooled value decides.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from camgate.audit import summary
 from camgate.audit.result import AuditResult
 from camgate.audit.statistics import Estimate, Sample, detectable_excess
 from camgate.errors import some_of
-from camgate.gate.verdict import CheckResult, Finding, Status
+from camgate.gate.verdict import CheckResult, Finding, Status, worst_first
 
 if TYPE_CHECKING:
     from camgate.gate.policy import Policy
@@ -128,6 +129,16 @@ def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smal
     )
 
 
+def _too_small(plain: Estimate, corrected_level: float, limit: float, smaller: bool) -> bool:
+    """Whether the corrected bound of so few images or groups would hardly show even the worst value.
+
+    Of a share or a gap that is 1, of accuracy 0; a lift of 1 is blind. Beyond such limits nothing is worst.
+    """
+    room = 1 - limit if smaller else limit
+    excess = detectable_excess(plain, level=corrected_level)
+    return math.isnan(excess) or 0 < room < excess
+
+
 def judge_measure(
     context: Context,
     name: str,
@@ -161,10 +172,13 @@ def judge_measure(
         sample = measure(rows)
         plain = None if sample is None else sample.at(LEVEL)
         if sample is not None and plain is not None and plain.n:
-            findings.append(_finding(part, plain, sample.at(corrected_level), limit, smaller))
+            finding = _finding(part, plain, sample.at(corrected_level), limit, smaller)
+            if finding.reason == "straddles_limit" and _too_small(plain, corrected_level, limit, smaller):
+                finding = finding.model_copy(update={"reason": "too_small"})
+            findings.append(finding)
     status, reason = decide(pooled, limit, smaller=smaller)
     note = ""
-    failing = [finding.part for finding in findings if finding.status is Status.FAIL]
+    failing = [f.part for f in worst_first(findings, smaller=smaller) if f.status is Status.FAIL]
     if pooled.n < policy.audit.min_images:
         status, reason = Status.INCONCLUSIVE, "too_few_images"
         note = f"; only {pooled.n} images, the policy asks for {policy.audit.min_images}"
@@ -176,7 +190,8 @@ def judge_measure(
             note = f"; it fails in {some_of(failing, 3)}"
         status, reason = Status.FAIL, "above_limit" if smaller else "below_limit"
     elif status is Status.PASS:
-        critical = {f"class {label}" for label in policy.critical_classes} - set(skip)
+        named, _ = policy.critical_among(context.result.classes)
+        critical = {f"class {label}" for label in named} - set(skip)
         passed = {finding.part for finding in findings if finding.status is Status.PASS}
         if critical - passed:
             status, reason = Status.INCONCLUSIVE, "critical_class"

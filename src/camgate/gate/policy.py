@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,7 @@ class Policy(_Section):
         region_free: classes without objects.
         sanity: the explainer held against random weights.
         disagreement: heatmap and intervention contradict each other.
-        critical_classes: classes that must pass each on its own.
+        critical_classes: classes that must pass each on its own, by name or pattern (`truck*`).
         checks: name -> options, see `camgate.gate.checks`.
     """
 
@@ -204,6 +205,19 @@ class Policy(_Section):
             "match_on": terms.match_on,
             "sanity": self.sanity.required,
         }
+
+    def critical_among(self, classes: Iterable[str]) -> tuple[set[str], list[str]]:
+        """The critical ones of these classes, and the entries of `critical_classes` that match none.
+
+        An entry that is the name of a class means that class alone; any other is a pattern of the shell
+        (`*`, `?`, `[ab]`; upper and lower case differ).
+        """
+        known = set(classes)
+        matches = {
+            entry: {entry} if entry in known else {name for name in known if fnmatchcase(name, entry)}
+            for entry in self.critical_classes
+        }
+        return set().union(*matches.values()), sorted(entry for entry in matches if not matches[entry])
 
     def to_yaml(self) -> str:
         """The whole policy, defaults included."""

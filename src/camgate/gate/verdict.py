@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +22,12 @@ class Status(StrEnum):
     def exit_code(self) -> int:
         """Exit code of the command line: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 ERROR."""
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "ERROR": 4}[self.value]
+
+
+SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
+"""Gravest first."""
+
+_FINDING = re.compile(r'^ {8}\{\n {10}"part":.*?\n {8}\}', re.MULTILINE | re.DOTALL)
 
 
 class Finding(BaseModel):
@@ -43,6 +51,16 @@ class Finding(BaseModel):
     reason: str
     detectable: float | None = None
     """Smallest excess over the limit that this n would show with 80 % power; None where not estimable."""
+
+
+def worst_first(findings: Iterable[Finding], *, smaller: bool) -> list[Finding]:
+    """The gravest status first, within it the worst value; those without a value last."""
+
+    def key(finding: Finding) -> tuple[int, bool, float]:
+        value = finding.value or 0.0
+        return SEVERITY.index(finding.status), finding.value is None, -value if smaller else value
+
+    return sorted(findings, key=key)
 
 
 class CheckResult(BaseModel):
@@ -106,3 +124,13 @@ class Verdict(BaseModel):
     def check(self, name: str) -> CheckResult | None:
         """The result of the check called `name`, None where the policy has none."""
         return next((check for check in self.checks if check.name == name), None)
+
+    def to_json(self) -> str:
+        """The text of `verdict.json`: indented, each class or slice of a check on one line."""
+        # A line break in JSON is never inside a string, so each of these lines is one field.
+        return _FINDING.sub(_in_one_line, self.model_dump_json(indent=2)) + "\n"
+
+
+def _in_one_line(finding: re.Match[str]) -> str:
+    _, *fields, _ = (line.strip(" ") for line in finding[0].split("\n"))
+    return f"{' ' * 8}{{{' '.join(fields)}}}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from zenml.enums import ArtifactType
 
+from camgate.errors import some_of
 from camgate.materializers.folder import FolderMaterializer
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
@@ -51,7 +52,7 @@ class ClassifierMaterializer(FolderMaterializer):
         """What the dashboard shows beside the artifact."""
         facts = {
             "builder": data.builder,
-            "classes": list(data.classes),
+            "classes": some_of(data.classes),
             "image_size": list(data.preprocessing.size),
             "parameters": sum(tensor.numel() for tensor in data.module.parameters()),
             "model_uri": data.model_uri,

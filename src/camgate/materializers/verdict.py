@@ -28,7 +28,7 @@ class VerdictMaterializer(FolderMaterializer):
 
     def write(self, data: Verdict, folder: Path) -> None:
         """Write the file."""
-        (folder / FILE).write_text(data.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / FILE).write_text(data.to_json(), encoding="utf-8")
 
     def read(self, folder: Path, data_type: type[Any]) -> Verdict:
         """Read the file."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from camgate.data.preprocessing import Preprocessing
-from camgate.errors import InputError, ModelError
+from camgate.errors import InputError, ModelError, some_of
 from camgate.models.builders import build
 from camgate.models.checks import check_images, checked_classes, checked_module
 from camgate.models.heads import HEADS, Head, find_head, tensor_of, to_logits
@@ -85,7 +85,8 @@ class Classifier:
 
     def __repr__(self) -> str:
         what = self.builder or type(self.module).__name__
-        return f"Classifier({what}, classes={list(self.classes)}, size={tuple(self.preprocessing.size)})"
+        names = some_of([repr(name) for name in self.classes])
+        return f"Classifier({what}, classes=[{names}], size={tuple(self.preprocessing.size)})"
 
     @property
     def device(self) -> torch.device:

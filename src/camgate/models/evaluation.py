@@ -19,6 +19,10 @@ from camgate.models.classifier import Classifier, evaluation_mode
 CALIBRATION_BINS = 15
 PICTURED = 30
 """Classes in the picture of the confusion matrix, at most."""
+TRACKED = 100
+"""Classes up to which each has metrics of its own in a tracker."""
+QUANTILES = {"lowest": 0.0, "p10": 0.1, "median": 0.5}
+"""What is tracked of more classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,11 @@ class Evaluation:
     unreadable: int = 0
 
     def metrics(self) -> dict[str, float]:
-        """Flat numbers for a tracker, such as ``evaluation/accuracy`` and ``evaluation/recall/<class>``."""
+        """Flat numbers for a tracker, such as ``evaluation/accuracy`` and ``evaluation/recall/<class>``.
+
+        Of more classes than `TRACKED` it gets `QUANTILES` over those with images instead, such as
+        ``evaluation/recall_lowest``; `per_class` has the numbers of each.
+        """
         flat = {
             "evaluation/accuracy": self.accuracy,
             "evaluation/macro_f1": self.macro_f1,
@@ -54,9 +62,14 @@ class Evaluation:
             "evaluation/n": float(self.n),
             "evaluation/unreadable": float(self.unreadable),
         }
-        for row in self.per_class.to_dict("records"):
-            for name in ("precision", "recall", "f1"):
-                flat[f"evaluation/{name}/{row['label']}"] = float(row[name])
+        present = self.per_class[self.per_class["n"] > 0]
+        for name in ("precision", "recall", "f1"):
+            if len(self.per_class) > TRACKED:
+                for quantile, share in QUANTILES.items():
+                    flat[f"evaluation/{name}_{quantile}"] = float(present[name].quantile(share))
+            else:
+                for label, value in zip(self.per_class["label"], self.per_class[name], strict=True):
+                    flat[f"evaluation/{name}/{label}"] = float(value)
         return flat
 
     def confusion_picture(self) -> bytes:

@@ -124,7 +124,10 @@ def log_training(
 
 
 def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | None = None) -> None:
-    """Log metrics `evaluation/*` and the files ``evaluation/`` (per class, confusion matrix and picture)."""
+    """Log metrics `evaluation/*` and the files ``evaluation/``: per class, confusions and their picture.
+
+    Of more than `TRACKED` classes the metrics are quantiles only, see `Evaluation.metrics`.
+    """
     with connected(tracking_uri, doing=f"log the evaluation to run {run_id}") as client, _scratch() as folder:
         for part in _parts(_metrics(evaluation.metrics()), 1000):
             client.log_batch(run_id, metrics=part)
@@ -214,7 +217,7 @@ def _mark(result: AuditResult) -> str:
 
 
 def _write_verdict(folder: Path, verdict: Verdict) -> None:
-    (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")
 
 
 def _audit_numbers(client: MlflowClient, run_id: str, result: AuditResult) -> None:

@@ -12,14 +12,13 @@ from markupsafe import Markup
 
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import activation
-from camgate.gate.verdict import CheckResult, Finding, Status, Verdict
+from camgate.gate.verdict import SEVERITY, CheckResult, Finding, Status, Verdict
 from camgate.report import svg, text
 from camgate.report.words import PART_REASONS, CheckWords, Unit, check_words, reason_in_words
 
 SHOWN = 20
 """Classes shown unfolded."""
 CLASS = "class "
-_SEVERITY = {Status.FAIL: 0, Status.ERROR: 1, Status.INCONCLUSIVE: 2, Status.PASS: 3}
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,12 @@ class PartRow:
 
 @dataclass(frozen=True)
 class PartTable:
-    """Classes or slices: column titles, rows shown, rows folded away."""
+    """Classes or slices: column titles, rows shown, rows folded away, and what the checks cannot judge."""
 
     columns: tuple[str, ...]
     rows: tuple[PartRow, ...]
     folded: tuple[PartRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check_rows(verdict: Verdict, anchors: Mapping[str, str]) -> tuple[CheckRow, ...]:
@@ -119,10 +119,11 @@ def class_table(result: AuditResult, verdict: Verdict) -> PartTable:
     are computed the same way for the classes that are shown unfolded.
     """
     findings = _by_part(verdict)
-    others = [check for check in _with_parts(verdict, classes=True) if check.name not in _FIXED]
+    checks = _with_parts(verdict, classes=True)
+    others = [check for check in checks if check.name not in _FIXED]
     frame = _class_numbers(result)
     worst = {
-        label: min((_SEVERITY[f.status] for f in findings.get(CLASS + label, {}).values()), default=4)
+        label: min((SEVERITY.index(f.status) for f in findings.get(CLASS + label, {}).values()), default=4)
         for label in result.classes
     }
     order = sorted(
@@ -148,7 +149,7 @@ def class_table(result: AuditResult, verdict: Verdict) -> PartTable:
             )
         )
     columns = ("Accuracy", "Invalid activation", *(check_words(check.name).title for check in others))
-    return PartTable(columns, tuple(rows[:SHOWN]), tuple(rows[SHOWN:]))
+    return PartTable(columns, tuple(rows[:SHOWN]), tuple(rows[SHOWN:]), _too_small(checks, classes=True))
 
 
 def slice_table(verdict: Verdict) -> PartTable | None:
@@ -159,7 +160,7 @@ def slice_table(verdict: Verdict) -> PartTable | None:
         return None
     order = sorted(
         findings,
-        key=lambda part: (min(_SEVERITY[finding.status] for finding in findings[part].values()), part),
+        key=lambda part: (min(SEVERITY.index(found.status) for found in findings[part].values()), part),
     )
     rows = tuple(
         PartRow(
@@ -172,7 +173,23 @@ def slice_table(verdict: Verdict) -> PartTable | None:
         )
         for part in order
     )
-    return PartTable(tuple(check_words(check.name).title for check in checks), rows[:SHOWN], rows[SHOWN:])
+    columns = tuple(check_words(check.name).title for check in checks)
+    return PartTable(columns, rows[:SHOWN], rows[SHOWN:], _too_small(checks, classes=False))
+
+
+def _too_small(checks: list[CheckResult], *, classes: bool) -> tuple[str, ...]:
+    """For each check that cannot judge some classes or slices alone, how many these are."""
+    notes = []
+    for check in checks:
+        parts = [finding for finding in check.parts if finding.part.startswith(CLASS) is classes]
+        small = sum(finding.reason == "too_small" for finding in parts)
+        if small:
+            notes.append(
+                f"{check_words(check.name).title}: {text.count(small)} of {text.count(len(parts))} "
+                f"{'classes' if classes else 'slices'} have too few images or groups to be judged alone; "
+                "there only the pooled value decides."
+            )
+    return tuple(notes)
 
 
 _FIXED = ("accuracy", "invalid_activation")
@@ -238,8 +255,9 @@ def _cell(finding: Finding | None, unit: Unit, *, value: float | None = None) ->
     if finding is None:
         return Cell(text.number(value, unit))
     note = reason_in_words(finding.reason)
-    if finding.status is Status.INCONCLUSIVE and finding.detectable is not None:
-        note += f" This many images would show an excess of {text.number(finding.detectable, unit)} or more."
+    if finding.reason == "straddles_limit" and finding.detectable is not None:
+        excess = text.number(finding.detectable, unit)
+        note = f"{text.sentence(note)} This many images would show an excess of {excess} or more."
     return Cell(
         text.number(finding.value, unit), text.interval(finding.low, finding.high, unit), finding.status, note
     )

@@ -40,7 +40,7 @@ def write_verdict(folder: str | Path, verdict: Verdict) -> Path:
         InputError: the folder is missing or cannot be written.
     """
     path = _path(folder, "verdict", ".json", verdict)
-    return path if path.exists() else write_text(path, verdict.model_dump_json(indent=2) + "\n")
+    return path if path.exists() else write_text(path, verdict.to_json())
 
 
 def write_summary(folder: str | Path, result: AuditResult, verdict: Verdict) -> Path:

@@ -6,8 +6,12 @@ import math
 import unicodedata
 from typing import Any
 
+from camgate.errors import some_of
+from camgate.gate.verdict import CheckResult, Finding, Status, Verdict, worst_first
 from camgate.report.words import Unit
 
+NAMED = 5
+"""Classes and slices named in a line of the terminal."""
 NOTHING = "–"
 """Shown where a number was not measured."""
 
@@ -87,6 +91,34 @@ def word(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     return str(value)
+
+
+def part_lines(verdict: Verdict) -> list[str]:
+    """The worst classes and slices of each check that fails, and how many are too small to judge alone."""
+    return [f"{check.name}: {'; '.join(said)}" for check in verdict.checks if (said := _of_parts(check))]
+
+
+def _of_parts(check: CheckResult) -> list[str]:
+    worst = [
+        finding
+        for finding in worst_first(check.parts, smaller=check.smaller_is_better)
+        if finding.status is not Status.PASS
+    ]
+    said = []
+    if check.status is Status.FAIL and worst:
+        said.append(f"worst {some_of([_named(finding) for finding in worst], NAMED)}")
+    small = sum(finding.reason == "too_small" for finding in worst)
+    if small:
+        said.append(
+            f"{small} of {len(check.parts)} classes and slices are too small to judge alone, "
+            "there only the pooled value decides"
+        )
+    return said
+
+
+def _named(finding: Finding) -> str:
+    value = "" if finding.value is None else f"{finding.value:.3f} "
+    return f"{plain(finding.part)} ({value}{finding.status.value})"
 
 
 def sentence(text: str) -> str:

@@ -26,6 +26,7 @@ REASONS = {
     "above_limit": "the whole interval lies above the limit",
     "below_limit": "the whole interval lies below the limit",
     "straddles_limit": "the interval spans the limit: more images would decide",
+    "too_small": "too few images or groups to judge it alone: only the pooled value decides",
     "critical_class": "not shown for a class that the policy calls critical",
     "too_few_images": "fewer images than the policy asks for",
     "too_few_groups": "fewer independent groups than the policy asks for",
