@@ -21,7 +21,7 @@ from camgate.scenes.render import CLASSES
 
 
 def audit_one(entry: Entry, out: Path, *, images: int = AUDIT_IMAGES) -> None:
-    """Audit by the default policy's terms, on new scenes in which the shortcut is as strong as in training."""
+    """Audit by the default policy's terms, on new scenes with the shortcut as strong as in training."""
     folder = out / entry.name
     start = time.monotonic()
     classifier = Classifier.load(folder / "model")

@@ -37,9 +37,12 @@ from camgate.models.classifier import Classifier
 LEAST_CELLS = 7
 FURTHEST_BACK = 4
 """Times as many cells a side as the last stage has, at most."""
-LEAST_LOCAL = 0.3
-"""Share of the change in relevance that must stay where the pixels were changed, corrected for area. Measured:
-0.4 to 0.8 at the last stage of small CNNs and at the stem of a small ViT, 0.0 to 0.25 behind its blocks."""
+LEAST_LOCAL = 0.25
+"""Share of the change in relevance that must stay where the pixels were changed, corrected for area.
+
+0.4 to 0.8 at the last stage of small CNNs and at the stem of a small ViT, 0.0 to 0.2 behind its blocks."""
+CLEARLY_MORE, NEARLY_BEST = 0.1, 0.6
+"""Another layer must be more local by this; of those nearly as local as the best, the deepest is taken."""
 MOST_LOOKED_AT = 24
 SMALL_REGIONS = 10
 """Percentile of the regions' areas that must still cover a cell; the audit's coverage rule needs most."""
@@ -160,21 +163,30 @@ def _by_rule(classifier: Classifier, areas: np.ndarray, images: Tensor | None) -
 def _with_a_place(
     classifier: Classifier, seen: Survey, chosen: Stage, why: str, images: Tensor
 ) -> tuple[Stage, str]:
-    """The chosen layer, or the last one before it on a map as fine whose cells speak of their own pixels."""
-    if not locality(classifier, chosen.name, images) < LEAST_LOCAL:
+    """The chosen layer, or one before it on a map as fine whose cells speak of their own pixels."""
+    local = _locality(classifier, chosen, images)
+    if local >= LEAST_LOCAL:
         return chosen, why
     before = [
         stage
         for stage in seen.stages[: seen.stages.index(chosen)]
         if stage.whole and stage.grid == chosen.grid and cells_are_read(classifier, stage)
     ]
-    for stage in reversed(before[-MOST_LOOKED_AT:]):
-        if locality(classifier, stage.name, images) >= LEAST_LOCAL:
-            return stage, (
-                f"the last layer whose cells speak of their own pixels (those of {chosen.name!r}, {why}, "
-                "have mixed what the whole image says)"
-            )
-    return chosen, f"{why}; its cells hardly speak of their own pixels, and those of no layer before it do"
+    found = {stage: _locality(classifier, stage, images) for stage in before[-MOST_LOOKED_AT:]}
+    best = max(found.values(), default=0.0)
+    if best < local + CLEARLY_MORE:
+        return chosen, f"{why}, though its cells hardly speak of their own pixels"
+    stage = next(stage for stage in reversed(found) if found[stage] >= NEARLY_BEST * best)
+    return stage, (
+        f"the last layer whose cells speak of their own pixels (those of {chosen.name!r}, {why}, have mixed "
+        "what the whole image says)"
+    )
+
+
+def _locality(classifier: Classifier, stage: Stage, images: Tensor) -> float:
+    """Locality, 0 where it cannot be measured."""
+    found = locality(classifier, stage.name, images)
+    return max(found, 0.0) if np.isfinite(found) else 0.0
 
 
 def _resolves(grid: tuple[int, int], areas: np.ndarray) -> bool:

@@ -16,6 +16,8 @@ from camgate.models.classifier import Classifier
 
 IMAGES = 12
 PATCHES = 10
+ALIVE = 0.8
+"""Share of the maps that must not be dead."""
 
 
 def locality(classifier: Classifier, layer: str, images: Tensor) -> float:
@@ -31,14 +33,18 @@ def locality(classifier: Classifier, layer: str, images: Tensor) -> float:
 
     Returns:
         1 when all of the change stays within one cell of the changed one, 0 when it is spread evenly over
-        the map, less than 0 when it is elsewhere; NaN when nothing changes at all or a map has one cell.
+        the map, less than 0 when it is elsewhere; NaN when nothing changes at
+        all, most maps are dead, or a map has one cell.
     """
     images = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)]
     others = images.roll(1, dims=0)
     height, width = images.shape[2:]
     inside = total = even = 0.0
     with Explainer(classifier, layer=layer, method="hirescam") as explainer:
-        targets = explainer(images).targets
+        heat = explainer(images)
+        targets = heat.targets
+        if float((heat.maps.amax(dim=(1, 2)) > 0).float().mean()) < ALIVE:
+            return float("nan")
         before = explainer.relevance(targets)
         rows, columns = before.shape[1:]
         if rows * columns < 2:

@@ -1,0 +1,165 @@
+"""The explainer held against networks with random weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from camgate import Classifier, Preprocessing
+from camgate.audit import sanity
+from camgate.audit.sanity import SEEDS, Sanity, check_sanity, randomise, spearman, ssim
+from camgate.heatmaps.cases import Case
+from camgate.heatmaps.methods import METHODS, Method, register
+from camgate.models.builders import build
+
+SIDE = 64
+POLICY_LIMIT = 0.5
+
+
+def images(count: int = 60) -> Tensor:
+    """A bright square on noise, its place by image."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 60, (count, 3, SIDE, SIDE), dtype=np.uint8)
+    for number, (y, x) in enumerate(rng.integers(0, SIDE - 16, (count, 2))):
+        pixels[number, :, y : y + 16, x : x + 16] = 200
+    return torch.from_numpy(pixels)
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    """Learns whether the square is red or blue."""
+    torch.manual_seed(0)
+    module = build("resnet_small", {"widths": [8, 16, 32], "blocks": [1, 1]}, 2)
+    pixels = images(256)
+    labels = torch.arange(256) % 2
+    bright = pixels > 100
+    pixels[:, 0][bright[:, 0] & (labels == 1)[:, None, None]] = 20
+    pixels[:, 2][bright[:, 2] & (labels == 0)[:, None, None]] = 20
+    optimiser = torch.optim.AdamW(module.parameters(), 3e-3)
+    for _ in range(4):
+        for chosen in torch.randperm(256).split(32):
+            loss = nn.functional.cross_entropy(module(pixels[chosen].float() / 255), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return Classifier(
+        module, ["red", "blue"], Preprocessing(size=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
+    )
+
+
+@pytest.fixture
+def blind() -> Iterator[str]:
+    """A method that never looks at the model: the brightness of the image, as edge detectors do."""
+
+    def brightness(case: Case) -> np.ndarray:
+        pixels = case.images.float().mean(dim=1, keepdim=True)
+        return nn.functional.adaptive_avg_pool2d(pixels, case.activations.shape[2:])[:, 0].numpy()
+
+    register(Method("brightness", brightness, class_specific=False))
+    yield "brightness"
+    METHODS.pop("brightness")
+
+
+def test_gradcam_depends_on_what_was_learnt(model: Classifier) -> None:
+    found = check_sanity(model, images(), method="gradcam", layer="stage2")
+    assert found.reason == "ok"
+    assert len(found.per_seed) == SEEDS
+    assert found.high is not None
+    assert found.high < POLICY_LIMIT
+    assert found.low <= found.similarity <= found.high  # type: ignore[operator]
+    assert [step.layers for step in found.cascade] == sorted(step.layers for step in found.cascade)
+
+
+def test_a_method_that_never_looks_at_the_model_scores_one(model: Classifier, blind: str) -> None:
+    found = check_sanity(model, images(), method=blind, layer="stage2")
+    assert found.similarity == pytest.approx(1.0)
+    assert found.ssim == pytest.approx(1.0)
+    assert found.low > POLICY_LIMIT  # type: ignore[operator]
+
+
+def test_the_model_is_left_as_it_was(model: Classifier) -> None:
+    before = copy.deepcopy(model.module.state_dict())
+    state = torch.random.get_rng_state()
+    check_sanity(model, images(), method="gradcam", layer="stage2")
+    assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_same_seed_gives_the_same_answer(model: Classifier) -> None:
+    first, again, other = (
+        check_sanity(model, images(), method="gradcam", layer="stage2", seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first.per_seed != other.per_seed
+
+
+def test_too_few_images_are_not_evaluable(model: Classifier) -> None:
+    assert check_sanity(model, images(49), method="gradcam", layer="stage2") == Sanity(
+        images=49, method="gradcam", layer="stage2", reason="too_few_images"
+    )
+
+
+def test_where_random_maps_die_the_stage_before_is_looked_at(
+    model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sanity._maps
+
+    def dying(network: Classifier, *args: object) -> tuple[np.ndarray, Tensor]:
+        maps, targets = real(network, *args)  # type: ignore[arg-type]
+        return (maps * 0 if network is not model and args[2] == "stage2" else maps), targets
+
+    monkeypatch.setattr(sanity, "_maps", dying)
+    found = check_sanity(model, images(), method="gradcam", layer="stage2")
+    assert (found.reason, found.layer, found.method) == ("ok", "stage1", "hirescam")
+    monkeypatch.setattr(sanity, "_stage_before", lambda *_: None)
+    assert check_sanity(model, images(), method="gradcam", layer="stage2").reason == "dead_maps"
+
+
+def test_random_weights_bring_their_own_batch_statistics(model: Classifier) -> None:
+    network = sanity._copy(model)
+    randomise(network, sanity._layers(network.module), images(), seed=3)
+    seen: list[Tensor] = []
+    norm = next(part for part in network.module.modules() if isinstance(part, nn.BatchNorm2d))
+    norm.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    network.probabilities(images())
+    assert float(seen[0].mean().abs()) < 0.1
+    assert not norm.training
+    assert norm.momentum == 0.1
+
+
+def test_weights_without_a_beginning_of_their_own_are_drawn_too() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.linspace(1, 2, 8)[None, :, None, None])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 8, 8), Scaled(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    model = Classifier(module, ["a", "b"], Preprocessing(size=(SIDE, SIDE)))
+    network = sanity._copy(model)
+    randomise(network, sanity._layers(network.module), images(), seed=0)
+    for ours, theirs in zip(network.module.parameters(), module.parameters(), strict=True):
+        assert not torch.equal(ours, theirs)
+
+
+def test_spearman_is_scipys_with_ties() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 4, (5, 4, 3)).astype(float) for _ in range(2))
+    expected = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(spearman(first, second), expected)
+
+
+def test_ssim_of_a_map_with_itself_is_one_and_scale_does_not_matter() -> None:
+    maps = np.random.default_rng(0).random((3, 8, 8))
+    np.testing.assert_allclose(ssim(maps, 7 * maps), 1.0)
+    assert (ssim(maps, maps[:, ::-1]) < 0.9).all()
