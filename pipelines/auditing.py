@@ -7,8 +7,16 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
+from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
-from camgate.steps import audit_heatmaps, enforce_verdict, gate_promotion, load_data, promote_model
+from camgate.steps import (
+    audit_heatmaps,
+    drill_gate,
+    enforce_verdict,
+    gate_promotion,
+    load_data,
+    promote_model,
+)
 
 
 @pipeline(name="camgate_audit", execution_mode=ExecutionMode.FAIL_FAST)
@@ -19,6 +27,7 @@ def audit_pipeline(
     policy: str | dict[str, Any] | None = None,
     data_options: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    drill: dict[str, Any] | None = None,
     alias: str = "champion",
     experiment: str | None = None,
 ) -> None:
@@ -31,6 +40,8 @@ def audit_pipeline(
         policy: path of a YAML file, or its content; None takes the default policy.
         data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `slices`, `allow_pickle`.
+        drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
+            model and see what the gate blocks. Done also without, where the policy requires it.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
@@ -38,7 +49,12 @@ def audit_pipeline(
     result = audit_heatmaps(
         manifest=manifest, source=model, policy=policy, experiment=experiment, **(audit or {})
     )
-    verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
+    drilled = None
+    if drill is not None or Policy.read(policy).require_drill:
+        drilled = drill_gate(
+            manifest=manifest, result=result, policy=policy, experiment=experiment, **(drill or {})
+        )
+    verdict = gate_promotion(result=result, policy=policy, drill=drilled, experiment=experiment)
     if model_name is None:
         enforce_verdict(verdict=verdict, experiment=experiment)
         return

@@ -7,9 +7,11 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
+from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.steps import (
     audit_heatmaps,
+    drill_gate,
     enforce_verdict,
     evaluate_model,
     gate_promotion,
@@ -28,6 +30,7 @@ def training_pipeline(
     data_options: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    drill: dict[str, Any] | None = None,
     alias: str = "champion",
     experiment: str | None = None,
 ) -> None:
@@ -41,6 +44,8 @@ def training_pipeline(
         training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`; for transfer
             learning `weights` and `frozen_epochs`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
+        drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
+            model and see what the gate blocks. Done also without, where the policy requires it.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
@@ -61,7 +66,17 @@ def training_pipeline(
         after="evaluate_model",
         **(audit or {}),
     )
-    verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
+    drilled = None
+    if drill is not None or Policy.read(policy).require_drill:
+        drilled = drill_gate(
+            manifest=manifest,
+            result=result,
+            model=classifier,
+            policy=policy,
+            experiment=experiment,
+            **(drill or {}),
+        )
+    verdict = gate_promotion(result=result, policy=policy, drill=drilled, experiment=experiment)
     promotion = promote_model(
         verdict=verdict, result=result, name=model_name, alias=alias, experiment=experiment
     )

@@ -11,6 +11,7 @@ from zenml.types import HTMLString
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
+from camgate.gate.drilled import DrillResult
 from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
@@ -25,6 +26,7 @@ def gate_promotion(
     result: AuditResult,
     policy: str | dict[str, Any] | None = None,
     champion: AuditResult | None = None,
+    drill: DrillResult | None = None,
     experiment: str | None = None,
 ) -> Annotated[Verdict, "verdict"]:
     """Judge; decides nothing itself, so that all evidence is kept whatever the verdict is.
@@ -36,15 +38,16 @@ def gate_promotion(
         result: the audit.
         policy: path of a YAML file, or its content; None takes the default policy.
         champion: audit of today's champion on the same images, for the check `champion`.
+        drill: of this model under this policy, where the policy requires one; it is shown in the report.
         experiment: MLflow experiment; by default the pipeline's name.
     """
     terms = Policy.read(policy)
-    verdict = judge(result, terms, champion=champion)
+    verdict = judge(result, terms, champion=champion, drill=drill)
     with tracked(experiment) as run, tempfile.TemporaryDirectory(prefix="camgate-gate-") as scratch:
         folder = Path(scratch)
         write_verdict(folder, verdict)
         write_summary(folder, result, verdict)
-        page = write_report(folder, result, verdict)
+        page = write_report(folder, result, verdict, drill=drill)
         # The audit step has logged the audit; these files join it.
         held = log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
         log_verdict(held, verdict, terms, tracking_uri=run.uri)

@@ -32,6 +32,7 @@ _DOORS = {
     "AuditResult": "camgate.audit.result",
     "CameraRule": "camgate.data.camera",
     "Classifier": "camgate.models.classifier",
+    "DrillResult": "camgate.gate.drilled",
     "Policy": "camgate.gate.policy",
     "Preprocessing": "camgate.data.preprocessing",
     "RegionRule": "camgate.data.regions",
@@ -49,6 +50,7 @@ _DOORS = {
     "load_voc": "camgate.data.formats.voc",
     "load_yolo": "camgate.data.formats.yolo",
     "read_data": "camgate.data.reading",
+    "run_drill": "camgate.drill.runner",
     "validate_manifest": "camgate.data.manifest",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "AuditResult",
     "CameraRule",
     "Classifier",
+    "DrillResult",
     "Policy",
     "Preprocessing",
     "RegionRule",
@@ -75,6 +78,7 @@ __all__ = [
     "load_voc",
     "load_yolo",
     "read_data",
+    "run_drill",
     "validate_manifest",
 ]
 

@@ -16,6 +16,7 @@ from camgate.errors import CamgateError, InputError
 from camgate.terminal import STYLES, console, progress
 
 if TYPE_CHECKING:
+    from camgate.gate.drilled import DrillResult
     from camgate.gate.verdict import Verdict
 
 EPILOG = (
@@ -35,6 +36,29 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", help="Policy (YAML). Without it the default policy is used.")
+]
+ModelSource = Annotated[
+    str,
+    typer.Option(
+        help="Folder of a saved Classifier, MLflow URI (models:/name@alias), or weights (with --spec)."
+    ),
+]
+DataSource = Annotated[
+    Path,
+    typer.Option(help="Manifest (.csv, .parquet), COCO .json, or folder: YOLO, VOC, one sub-folder a class."),
+]
+DataOptions = Annotated[
+    Path | None, typer.Option(help="How the data are read, and where valid pixels are (YAML).")
+]
+Spec = Annotated[
+    Path | None,
+    typer.Option(help="Facts that the model does not hold: classes, preprocessing, builder... (JSON)."),
+]
+AllowCode = Annotated[
+    bool, typer.Option(help="Run the builder code that the model names (only for models you trust).")
+]
+AllowPickle = Annotated[
+    bool, typer.Option(help="Load a pickled model that others logged (it runs the code in it).")
 ]
 AuditFolder = Annotated[Path, typer.Option("--audit", help="Folder written by `camgate audit`.")]
 
@@ -56,40 +80,20 @@ def _root(
 
 @app.command()
 def audit(
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Folder of a saved Classifier, MLflow URI (models:/name@alias), or weights (with --spec)."
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Manifest (.csv, .parquet), COCO .json, or folder: YOLO, VOC, one sub-folder a class."
-        ),
-    ],
+    model: ModelSource,
+    data: DataSource,
     out: Annotated[Path, typer.Option(help="New folder for tables, pictures, verdict and report.")],
     policy: PolicyFile = None,
-    data_options: Annotated[
-        Path | None,
-        typer.Option(help="How the data are read, and where valid pixels are (YAML)."),
-    ] = None,
-    spec: Annotated[
-        Path | None,
-        typer.Option(help="Facts that the model does not hold: classes, preprocessing, builder... (JSON)."),
-    ] = None,
+    data_options: DataOptions = None,
+    spec: Spec = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
     slices: Annotated[
         list[str] | None,
         typer.Option("--slice", help="Manifest column to judge by value; may be repeated."),
     ] = None,
-    allow_code: Annotated[
-        bool, typer.Option(help="Run the builder code that the model names (only for models you trust).")
-    ] = False,
-    allow_pickle: Annotated[
-        bool, typer.Option(help="Load a pickled model that others logged (it runs the code in it).")
-    ] = False,
+    allow_code: AllowCode = False,
+    allow_pickle: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
     """Audit a model on labelled images with valid regions, judge it, and write the evidence.
@@ -137,10 +141,10 @@ def gate(audit: AuditFolder, policy: PolicyFile = None, as_json: Json = False) -
     from camgate.gate.judge import judge
     from camgate.report.files import write_report, write_verdict
 
-    result = AuditResult.load(audit)
-    verdict = judge(result, policy)
+    result, drill = AuditResult.load(audit), _drill_in(audit)
+    verdict = judge(result, policy, drill=drill)
     write_verdict(audit, verdict)
-    _finish(verdict, write_report(audit, result, verdict), as_json)
+    _finish(verdict, write_report(audit, result, verdict, drill=drill), as_json)
 
 
 @app.command()
@@ -161,11 +165,94 @@ def report(audit: AuditFolder, as_json: Json = False) -> None:
         raise InputError(f"{held}: not a verdict that this version of camgate wrote.") from error
     if (verdict.model_digest, verdict.data_digest) != (result.model_digest, result.data_digest):
         raise InputError(f"{held} belongs to another audit: its model or data digest differs.")
-    path = write_report(audit, result, verdict)
+    path = write_report(audit, result, verdict, drill=_drill_in(audit))
     if as_json:
         print(json.dumps({"report": str(path)}))
     else:
         console().print(f"report: {path}", markup=False)
+
+
+@app.command()
+def drill(
+    model: ModelSource,
+    data: DataSource,
+    policy: PolicyFile = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="Audit folder of this model: the drill is kept there, for `camgate gate`."),
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Make no more mutants after this time.")] = 10.0,
+    data_options: DataOptions = None,
+    spec: Spec = None,
+    allow_code: AllowCode = False,
+    allow_pickle: AllowPickle = False,
+    as_json: Json = False,
+) -> None:
+    """Does this gate see planted bias on my images and my network? Mutation testing of the audit.
+
+    Shortcuts of known size are planted in copies of the model, and the copies are audited blind under the
+    same policy. Exit code 0 where enough are blocked (`drill:` in the policy), 3 where the gate is too blind.
+    """
+    from camgate.audit.result import AuditResult
+    from camgate.data.reading import read_data
+    from camgate.drill.runner import run_drill
+    from camgate.files import write_text
+    from camgate.gate.policy import Policy
+    from camgate.models.spec import ModelSpec
+    from camgate.registry.flavor import resolve_model
+
+    terms = Policy.read(policy)
+    facts = None if spec is None else ModelSpec.read(spec)
+    result = None if audit is None else AuditResult.load(audit)
+    manifest = read_data(data, data_options)
+    classifier = resolve_model(model, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
+    if result is not None and result.model_digest != classifier.digest():
+        raise InputError(f"{audit} is the audit of another model.")
+    with progress() as listener:
+        found = run_drill(classifier, manifest, terms, minutes=minutes, progress=listener)
+    if audit is not None:
+        write_text(audit / "drill.json", found.to_json())
+    enough = len(found.biased) >= terms.drill.min_mutants
+    sees = enough and found.kills / len(found.biased) >= terms.drill.min_kill_rate
+    if as_json:
+        print(found.to_json())
+    else:
+        out = console()
+        out.print(_drill_table(found))
+        for warning in found.warnings:
+            out.print(escape(warning))
+        out.print(escape(found.sentence()))
+        if audit is not None:
+            out.print(
+                f"kept in {audit / 'drill.json'}; judge with `camgate gate --audit {audit}`", markup=False
+            )
+    raise typer.Exit(0 if sees else 3)
+
+
+def _drill_table(found: DrillResult) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("stamp", "of the image", "mutant", "reliance", "lift", "gap", "verdict", "blocked by"):
+        table.add_column(column, justify="right" if column in ("of the image", "reliance") else "left")
+    for mutant in found.mutants:
+        status = "" if mutant.status is None else mutant.status.value
+        table.add_row(
+            mutant.kind,
+            f"{100 * mutant.area:g} %",
+            f"{'neutral' if mutant.neutral else 'planted'}: {mutant.role}",
+            f"{100 * mutant.reliance:.0f} points",
+            "" if mutant.invalid_lift is None else f"{mutant.invalid_lift:.2f}",
+            "" if mutant.background_gap is None else f"{mutant.background_gap:.2f}",
+            f"[{STYLES[status]}]{status}[/]" if status else "not audited",
+            ", ".join(mutant.blocked_by),
+        )
+    return table
+
+
+def _drill_in(audit: Path) -> DrillResult | None:
+    """The drill that is kept in an audit folder."""
+    from camgate.gate.drilled import DrillResult
+
+    return DrillResult.load(audit / "drill.json") if (audit / "drill.json").is_file() else None
 
 
 @app.command()

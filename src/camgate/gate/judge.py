@@ -12,6 +12,7 @@ from camgate.audit.result import AuditResult
 from camgate.audit.runner import derive_seed
 from camgate.errors import some_of
 from camgate.gate.agreement import explainer_sanity, settle, without_heatmaps
+from camgate.gate.drilled import DrillResult, drilled
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
@@ -31,6 +32,7 @@ def judge(
     policy: Policy | Mapping[str, Any] | str | Path | None = None,
     *,
     champion: AuditResult | None = None,
+    drill: DrillResult | None = None,
 ) -> Verdict:
     """Hold an audit against a policy.
 
@@ -38,6 +40,7 @@ def judge(
         result: the audit.
         policy: a `Policy`, a mapping, or the path of a YAML file; None takes the default policy.
         champion: audit of today's champion on the same images, for the check `champion`.
+        drill: what a drill with this model and policy found, where the policy requires one.
 
     Returns:
         The verdict. It is ERROR when a check raised, when no check is configured, or when the audit was
@@ -54,11 +57,13 @@ def judge(
     sanity = explainer_sanity(context)
     if sanity is not None and sanity.status is not Status.PASS:
         checks = without_heatmaps(checks)
+    shown = drilled(context, drill)
     checks = [
         _settings(context),
         _coverage(context),
         *([] if sanity is None else [sanity]),
         *settle(checks, context),
+        *([] if shown is None else [shown]),
     ]
     if not policy.checks:
         checks.append(

@@ -96,6 +96,15 @@ class Disagreement(_Section):
     """Swapping invalid pixels changes the predictions, yet heatmaps lie on the object."""
 
 
+class DrillTerms(_Section):
+    """How well the gate must see planted shortcuts, where a drill is required."""
+
+    min_kill_rate: float = Field(default=0.8, ge=0, le=1)
+    """Share of the biased mutants that must be blocked; fewer turn PASS into INCONCLUSIVE."""
+    min_mutants: int = Field(default=5, ge=1)
+    """Biased mutants that there must be."""
+
+
 class Policy(_Section):
     """The gate's terms.
 
@@ -107,6 +116,8 @@ class Policy(_Section):
         region_free: classes without objects.
         sanity: the explainer held against random weights.
         disagreement: heatmap and intervention contradict each other.
+        require_drill: the gate must have shown on mutants of this candidate that it sees.
+        drill: how well.
         critical_classes: classes that must pass each on its own, by name or pattern (`truck*`).
         checks: name -> options, see `camgate.gate.checks`.
     """
@@ -118,6 +129,8 @@ class Policy(_Section):
     region_free: RegionFree = RegionFree()
     sanity: ExplainerSanity = ExplainerSanity()
     disagreement: Disagreement = Disagreement()
+    require_drill: bool = False
+    drill: DrillTerms = DrillTerms()
     critical_classes: tuple[str, ...] = ()
     checks: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from camgate.materializers.audit import AuditResultMaterializer
 from camgate.materializers.classifier import ClassifierMaterializer
+from camgate.materializers.drill import DrillMaterializer
 from camgate.materializers.evaluation import EvaluationMaterializer
 from camgate.materializers.verdict import VerdictMaterializer
 
 __all__ = [
     "AuditResultMaterializer",
     "ClassifierMaterializer",
+    "DrillMaterializer",
     "EvaluationMaterializer",
     "VerdictMaterializer",
 ]

@@ -21,6 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
 from camgate.errors import RegistryError
+from camgate.gate.drilled import DrillResult
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
 from camgate.models.evaluation import Evaluation
@@ -34,6 +35,7 @@ __all__ = [
     "finish_run",
     "log_audit",
     "log_data",
+    "log_drill",
     "log_evaluation",
     "log_parameters",
     "log_training",
@@ -210,6 +212,15 @@ def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: 
         values = {check.name: check.value for check in verdict.checks}
         client.log_batch(run_id, metrics=_metrics(values, "gate/"))
         _tags(client, run_id, _verdict_tags(verdict))
+
+
+def log_drill(run_id: str, drill: DrillResult, *, tracking_uri: str | None = None) -> None:
+    """Log metrics `drill/*` and the file ``audit/drill.json``; its sentence as the tag `camgate.drill`."""
+    with connected(tracking_uri, doing=f"log the drill to run {run_id}") as client, _scratch() as folder:
+        (folder / "drill.json").write_text(drill.to_json(), encoding="utf-8")
+        client.log_artifacts(run_id, str(folder), "audit")
+        client.log_batch(run_id, metrics=_metrics(drill.summarise(), "drill/"))
+        _tags(client, run_id, {"camgate.drill": drill.sentence()})
 
 
 def _mark(result: AuditResult) -> str:

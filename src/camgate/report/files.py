@@ -10,6 +10,7 @@ from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
 from camgate.errors import InputError
 from camgate.files import write_text
+from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.report.html import render_report, verdict_fingerprint
 
@@ -17,16 +18,21 @@ _FINGERPRINT = re.compile(r'<meta name="camgate-verdict" content="([0-9a-f]{64})
 
 
 def write_report(
-    folder: str | Path, result: AuditResult, verdict: Verdict, *, title: str | None = None
+    folder: str | Path,
+    result: AuditResult,
+    verdict: Verdict,
+    *,
+    title: str | None = None,
+    drill: DrillResult | None = None,
 ) -> Path:
     """Write `report.html` into an audit folder, or `report-<policy>.html` beside another verdict's.
 
-    The report of the same verdict is rendered anew.
+    The report of the same verdict is rendered anew. `drill` is shown where it is given.
 
     Raises:
         InputError: the folder is missing or cannot be written, or the verdict is not about this audit.
     """
-    page = render_report(result, verdict, title=title)
+    page = render_report(result, verdict, title=title, drill=drill)
     return write_text(_path(folder, "report", ".html", verdict), page)
 
 

@@ -13,17 +13,25 @@ from markupsafe import Markup
 
 from camgate.audit.result import AuditResult
 from camgate.errors import InputError
+from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Status, Verdict
-from camgate.report import checks, sections, text
+from camgate.report import checks, drills, sections, text
 from camgate.report.words import BASELINES, BLIND_SPOTS, MEANING, ON_BLOCK, reason_in_words
 
 
-def render_report(result: AuditResult, verdict: Verdict, *, title: str | None = None) -> str:
+def render_report(
+    result: AuditResult,
+    verdict: Verdict,
+    *,
+    title: str | None = None,
+    drill: DrillResult | None = None,
+) -> str:
     """Render an audit and its verdict as one HTML page.
 
     Args:
         result: the audit.
         verdict: the gate's answer about this audit.
+        drill: what mutation testing of the gate found, shown where it is given.
         title: heading; by default the model's URI, or the beginning of its digest.
 
     Returns:
@@ -66,6 +74,7 @@ def render_report(result: AuditResult, verdict: Verdict, *, title: str | None = 
             classes=checks.class_table(result, verdict),
             slices=checks.slice_table(verdict),
             causal=sections.causal(result, verdict),
+            drill=None if drill is None else drills.drill_section(drill),
             gallery=cards,
             gallery_labels=sorted({card.label for card in shown}),
             gallery_more=len(result.gallery) - len(shown),

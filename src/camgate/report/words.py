@@ -43,6 +43,9 @@ REASONS = {
     "not_measured": "nothing was measured",
     "no_checks": "the policy configures no check",
     "seen_but_unused": "heatmaps light up outside the object, but the decision does not depend on it",
+    "explainer_not_sane": "heatmaps of the untrained network look alike, so heatmaps decide nothing here",
+    "gate_blind": "too few planted shortcuts were blocked for a PASS to mean much",
+    "too_few_mutants": "too few mutants relied on what was planted in them",
     "used_but_unseen": "the decision depends on the background, but the heatmaps do not show it",
 }
 
@@ -81,6 +84,10 @@ _CHECKS = {
     "background_gap": CheckWords(
         "Background gap", "What does accuracy lose when the background is another class's?", "points"
     ),
+    "explainer_sanity": CheckWords(
+        "Explainer sanity", "Do heatmaps change when all weights are random? (rank correlation)", "ratio"
+    ),
+    "drill": CheckWords("Drill", "How many shortcuts planted in copies of the model are blocked?", "percent"),
     "champion": CheckWords("Against the champion", "Is it more biased than the model in use?", "points"),
 }
 
