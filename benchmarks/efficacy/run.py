@@ -20,7 +20,9 @@ from pathlib import Path
 import cv2
 import torch
 from audits import audit_one
+from collect import collect
 from networks import ViT  # noqa: F401  (registers it)
+from page import write_page
 from zoo import Entry, measure, plan, train
 
 
@@ -82,6 +84,15 @@ def main() -> None:
         with ProcessPoolExecutor(options.jobs) as pool:
             for future in [pool.submit(audit_next, entry, options.out) for entry in entries]:
                 future.result()
+    if "report" in options.stages:
+        rows, power = collect(entries, options.out)
+        if options.subset:
+            print(rows[["kind", "strength", "reliance", "truth", "verdict", "reason"]].to_string(index=False))
+            return
+        here = Path(__file__).parent
+        rows.to_csv(here / "results.csv", index=False)
+        power.to_csv(here / "power.csv", index=False)
+        print(write_page(rows, power, here.parents[1] / "docs", planned=len(entries)))
 
 
 if __name__ == "__main__":

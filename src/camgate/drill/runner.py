@@ -37,7 +37,8 @@ Progress = Callable[[str, int, int], None]
 AREAS = (0.005, 0.01, 0.02, 0.05, 0.10)
 LEVELS = (0.3, 0.6, 1.0)
 NEUTRAL = 10
-TRAIN_IMAGES, AUDIT_IMAGES = 600, 240
+TRAIN_IMAGES, AUDIT_IMAGES, MEASURED_IMAGES = 600, 240, 1000
+"""To refit on, to audit, and to measure reliance on: at most so many."""
 MINUTES = 10.0
 
 
@@ -62,7 +63,8 @@ def run_drill(
         minutes: stop making mutants after this time.
         seed: of samples, stamps and refits; None derives it from model and data.
         train_images: at most so many are used to refit, spread over the classes.
-        audit_images: at most so many are audited for each mutant, spread over the classes.
+        audit_images: at most so many are audited for each mutant, spread over the classes. Reliance is
+            measured on up to `MEASURED_IMAGES`.
         progress: called with (`drill`, mutants done, mutants planned).
 
     Returns:
@@ -84,8 +86,9 @@ def run_drill(
     seed = derive_seed(*digests) if seed is None else seed
     training, audited, warnings = _two_sets(manifest, audited, seed)
     training = training.loc[even_sample(training, most=train_images, seed=seed)]
-    audited = audited.loc[even_sample(audited, most=audit_images, seed=seed)].reset_index(drop=True)
-    bench = _Bench(model, _read(model, training), audited, _read(model, audited), terms, seed)
+    most = max(audit_images, MEASURED_IMAGES)
+    audited = audited.loc[even_sample(audited, most=most, seed=seed)].reset_index(drop=True)
+    bench = _Bench(model, _read(model, training), audited, _read(model, audited), audit_images, terms, seed)
     plan = planned()
     mutants: list[Mutant] = []
     report("drill", 0, len(plan))
@@ -102,7 +105,7 @@ def run_drill(
         model_digest=digests[0],
         data_digest=digests[1],
         policy_digest=terms.digest(),
-        images=len(audited),
+        images=min(len(audited), audit_images),
         planned=len(plan),
         seconds=time.monotonic() - start,
         budget_seconds=60 * minutes,
@@ -173,11 +176,12 @@ class _Bench:
         training: Pictures,
         rows: pd.DataFrame,
         pictures: Pictures,
+        audited: int,
         policy: Policy,
         seed: int,
     ) -> None:
         self._candidate, self._training = candidate, training
-        self._rows, self._pictures = rows, pictures
+        self._rows, self._pictures, self._audited = rows, pictures, audited
         self._random = np.random.default_rng(seed).integers(len(candidate.classes), size=len(rows))
         self._accuracy = accuracy(candidate, pictures.images, pictures.labels)
         # The explainer's sanity is the candidate's own audit's business, and so are champion and data.
@@ -224,7 +228,8 @@ class _Bench:
 
     def _judge(self, model: Classifier, images: np.ndarray) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="camgate-drill-") as folder:
-            manifest = _written(Path(folder), self._rows, images, self._pictures.regions)
+            most = self._audited  # the first of an even sample are one, too
+            manifest = _written(Path(folder), self._rows[:most], images[:most], self._pictures.regions[:most])
             options = self._policy.audit_options()
             result = audit(model, manifest, **options, gallery_worst=0, gallery_sample=0)
         verdict = judge(result, self._policy)
