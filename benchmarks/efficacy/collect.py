@@ -64,7 +64,7 @@ def _row(entry: Entry, result: AuditResult, truth: dict[str, Any], peers: dict[s
         "invalid_activation": numbers.get("invalid_activation_label_mean"),
         "peak_invalid": numbers.get("peak_invalid_rate"),
         "gap_probability": None if gap is None else gap.probability.value,
-        "donor_flips": None if gap is None else gap.flips.value,
+        "donor_flips": None if gap is None else gap.donor_flips.value,
         "composite_damage": None if gap is None else gap.damage,
         **{name: peers[name] for name in ("share_on_object", "overlap_at_half", "border_mass")},
         "audit_seconds": peers["seconds"],

@@ -45,9 +45,11 @@ def test_the_policy_decides_on_what_is_used_but_unseen(outcome: str, status: Sta
     assert "used but not seen" in check.message
 
 
-def test_by_default_used_but_unseen_fails_and_nothing_that_is_seen_passes() -> None:
+def test_by_default_what_is_used_fails_and_what_is_only_seen_passes_and_is_told() -> None:
     assert judge(make_audit(**USED)).status is Status.FAIL
-    assert judge(make_audit(**SEEN)).status is not Status.PASS
+    seen = judge(make_audit(**SEEN))
+    assert (seen.status, the(seen, "invalid_lift").reason) == (Status.PASS, "seen_but_unused")
+    assert "seen but not used" in seen.sentence
 
 
 def test_there_is_no_disagreement_where_both_say_the_same_or_one_is_undecided() -> None:

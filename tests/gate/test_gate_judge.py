@@ -33,6 +33,7 @@ def test_a_clean_audit_passes_with_all_checks_and_a_sentence() -> None:
         "accuracy",
         "invalid_lift",
         "background_gap",
+        "background_flips",
     ]
     assert verdict.sentence.startswith("Passed: ")
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
@@ -166,7 +167,7 @@ def test_a_verdict_has_a_finding_on_each_line() -> None:
     assert json.loads(text) == verdict.model_dump(mode="json")
     lines = text.split("\n")
     parts = [line for line in lines if '{"part": ' in line]
-    assert len(parts) == sum(len(check.parts) for check in verdict.checks) == 9
+    assert len(parts) == sum(len(check.parts) for check in verdict.checks) == 12
     assert all(json.loads(line.rstrip(","))["status"] for line in parts)
     # another value in one class changes one line
     check = verdict.checks[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -35,12 +36,12 @@ class Gap:
         original: accuracy on the untouched images of the same recipients, 0..1.
         same_class: accuracy of the same-class arm.
         other_class: accuracy of the other-class arm.
-        flips: share of the other-class composites that are taken for the donor's class, 0..1.
+        donor_flips: share of the other-class composites that are taken for the donor's class, 0..1.
     """
 
     estimate: Estimate
     probability: Estimate
-    flips: Estimate
+    donor_flips: Estimate
     original: float
     same_class: float
     other_class: float
@@ -162,6 +163,8 @@ class Composites:
         self._image = image[order]
         self._arm = table["arm"].to_numpy()
         self._recipient = groups[self._image]
+        self._predicted = table["predicted"].to_numpy()
+        self._groups = groups
         self._donor = np.where(donor < 0, -1, groups[donor])
         labels = result.scores["label"].to_numpy()
         self._outcomes = {
@@ -193,8 +196,32 @@ class Composites:
                 for arm in ("original", "same_class", "other_class")
             ]
         flipped = self._arm_of(chosen, "other_class", "donor_class")
-        flips = rate_sample(flipped.outcome, flipped.recipient)
-        return Gap(correct.at(level), probability.at(level), flips.at(level), *means)
+        taken = rate_sample(flipped.outcome, flipped.recipient)
+        return Gap(correct.at(level), probability.at(level), taken.at(level), *means)
+
+    def flips(self, rows: Rows | None = None) -> Sample | None:
+        """Chance that two swapped backgrounds of an image give different predictions; None without any.
+
+        Unlike the gap it needs no correlation in the audited data: a model that reads a mark changes its
+        mind with the mark, whether or not the mark goes with the class.
+        """
+        images, values = self._flips
+        if rows is not None:
+            inside = np.isin(images, rows)
+            images, values = images[inside], values[inside]
+        return mean_sample(values, self._groups[images], seed=self._seed) if len(images) else None
+
+    @cached_property
+    def _flips(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images with two swapped backgrounds or more, and the share of pairs that disagree."""
+        swapped = self._arm != "original"
+        table = pd.DataFrame({"image": self._image[swapped], "predicted": self._predicted[swapped]})
+        drawn = table.groupby("image").size()
+        alike = table.groupby(["image", "predicted"]).size()
+        alike = (alike * (alike - 1)).groupby(level=0).sum()
+        drawn = drawn[drawn > 1]
+        values = 1 - alike.reindex(drawn.index) / (drawn * (drawn - 1))
+        return drawn.index.to_numpy(dtype=np.intp), values.to_numpy(dtype=np.float64)
 
     def _of(self, rows: Rows | None) -> np.ndarray:
         """Composites of some images: the tables are sorted by image, so each image's are side by side."""
@@ -232,11 +259,14 @@ def summarise(result: AuditResult) -> dict[str, float]:
     put("invalid_lift", lift(result))
     put("peak_invalid_rate", peak_rate(result))
     put("accuracy", accuracy(result))
-    gap = background_gap(result)
+    composites = Composites(result)
+    gap, flips = composites.gap(), composites.flips()
+    if flips is not None:
+        put("background_flips", flips.at(0.95))
     if gap is not None:
         put("background_gap", gap.estimate)
         put("background_gap_probability", gap.probability)
-        put("donor_flip_rate", gap.flips)
+        put("donor_flip_rate", gap.donor_flips)
         numbers["accuracy_original"] = gap.original
         numbers["accuracy_same_class"] = gap.same_class
         numbers["accuracy_other_class"] = gap.other_class

@@ -5,7 +5,8 @@ from __future__ import annotations
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.verdict import CheckResult, Status
 
-INTERVENTION = "background_gap"
+SWAPS = ("background_gap", "background_flips")
+"""Checks that swap the invalid pixels and watch the prediction."""
 SHARES = ("invalid_lift", "invalid_activation", "peak_invalid")
 """Checks that say whether heatmaps lie on invalid pixels."""
 
@@ -79,24 +80,22 @@ def without_heatmaps(checks: list[CheckResult]) -> list[CheckResult]:
 def settle(checks: list[CheckResult], context: Context) -> list[CheckResult]:
     """Where heatmap and intervention contradict each other, say so, and let the policy decide."""
     terms = context.policy.disagreement
-    status = {check.name: check.status for check in checks}
-    shares = {status[name] for name in SHARES if name in status}
-    swapped = status.get(INTERVENTION)
-    if swapped is Status.PASS and Status.FAIL in shares:
-        failed = [check for check in checks if check.name in SHARES and check.status is Status.FAIL]
-        swaps = next(check for check in checks if check.name == INTERVENTION)
-        names = [check.name for check in failed if _unused(check, swaps)]
+    shares, swaps = ([check for check in checks if check.name in names] for names in (SHARES, SWAPS))
+    seen = [check for check in shares if check.status is Status.FAIL]
+    used = [check.name for check in swaps if check.status is Status.FAIL]
+    if seen and swaps and all(check.status is Status.PASS for check in swaps):
+        names = [check.name for check in seen if all(_unused(check, swap) for swap in swaps)]
         note = "; yet swapping these pixels changes nothing: seen but not used"
         return _relabelled(checks, names, "seen_but_unused", terms.seen_but_unused, note)
-    if swapped is Status.FAIL and shares == {Status.PASS}:
+    if used and shares and all(check.status is Status.PASS for check in shares):
         note = "; yet the heatmaps lie on the object: used but not seen"
-        return _relabelled(checks, [INTERVENTION], "used_but_unseen", terms.used_but_unseen, note)
+        return _relabelled(checks, used, "used_but_unseen", terms.used_but_unseen, note)
     return checks
 
 
-def _unused(seen: CheckResult, swaps: CheckResult) -> bool:
+def _unused(seen: CheckResult, swap: CheckResult) -> bool:
     """Whether each part in which heatmaps lie on invalid pixels passes the swap, not merely the whole."""
-    passed = {finding.part for finding in swaps.parts if finding.status is Status.PASS}
+    passed = {finding.part for finding in swap.parts if finding.status is Status.PASS}
     return {finding.part for finding in seen.parts if finding.status is Status.FAIL} <= passed
 
 

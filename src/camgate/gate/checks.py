@@ -178,6 +178,44 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
     return outcome
 
 
+@check("background_flips", AtMost)
+def background_flips(context: Context, options: AtMost) -> CheckResult:
+    """Chance that two swapped backgrounds of an image give different predictions.
+
+    It sees what the gap cannot: a mark that a model reads and that, in the audited data, goes with no class.
+    """
+    composites = summary.Composites(context.result)
+    if composites.flips() is None:
+        return CheckResult(
+            name="background_flips",
+            status=Status.INCONCLUSIVE,
+            reason="no_interventions",
+            message="the audit was made without interventions, or no image had a donor outside its group",
+            limit=options.max,
+        )
+    untested = context.policy.region_free.rule == "none"
+    bare = context.result.scores["label"].isin(context.result.region_free).to_numpy()
+
+    def measure(rows: summary.Rows | None) -> Sample | None:
+        if untested:
+            rows = np.flatnonzero(~bare) if rows is None else rows[~bare[rows]]
+        return composites.flips(rows)
+
+    return judge_measure(
+        context,
+        "background_flips",
+        measure,
+        options.max,
+        smaller=True,
+        message=lambda e: (
+            f"another background changes the prediction in {percent(e.value)} of the swaps "
+            f"(95 % interval {span(e, 100, 0)} %, limit {percent(options.max)})"
+        ),
+        skip=_region_free(context) if untested else (),
+        worst=_flipped(context.result),
+    )
+
+
 def _flipped(result: AuditResult) -> tuple[str, ...]:
     """Images that lose most of their label's probability between the two arms."""
     table = result.interventions

@@ -90,7 +90,7 @@ Outcome = Literal["fail", "inconclusive", "pass"]
 class Disagreement(_Section):
     """What holds where heatmap and intervention disagree; see `docs/policy.md` for the defaults."""
 
-    seen_but_unused: Outcome = "inconclusive"
+    seen_but_unused: Outcome = "pass"
     """Heatmaps lie on invalid pixels, yet swapping these changes nothing."""
     used_but_unseen: Outcome = "fail"
     """Swapping invalid pixels changes the predictions, yet heatmaps lie on the object."""
@@ -137,6 +137,7 @@ class Policy(_Section):
             "accuracy": {"min": 0.85},
             "invalid_lift": {"max": 0.40},
             "background_gap": {"max": 0.10},
+            "background_flips": {"max": 0.20},
         }
     )
 

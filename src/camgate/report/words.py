@@ -84,6 +84,9 @@ _CHECKS = {
     "background_gap": CheckWords(
         "Background gap", "What does accuracy lose when the background is another class's?", "points"
     ),
+    "background_flips": CheckWords(
+        "Background flips", "How often does another background change the prediction?", "percent"
+    ),
     "explainer_sanity": CheckWords(
         "Explainer sanity", "Do heatmaps change when all weights are random? (rank correlation)", "ratio"
     ),
