@@ -102,7 +102,10 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smaller: bool) -> Finding:
+def _finding(part: str, sample: Sample, corrected_level: float, limit: float, smaller: bool) -> Finding | None:
+    plain, corrected = sample.at(LEVEL), sample.at(corrected_level)
+    if not plain.n:
+        return None
     status, reason = decide(plain, limit, smaller=smaller)
     if status is Status.FAIL and decide(corrected, limit, smaller=smaller)[0] is not Status.FAIL:
         status, reason = Status.INCONCLUSIVE, "straddles_limit"
@@ -117,7 +120,7 @@ def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smal
         groups=plain.groups,
         status=status,
         reason=reason,
-        detectable=_number(detectable_excess(plain)),
+        detectable=_number(detectable_excess(plain, level=corrected_level)),
     )
 
 
@@ -149,12 +152,13 @@ def judge_measure(
         part: rows for part, rows in summary.parts(context.result).items() if part not in skip and len(rows)
     }
     corrected_level = 1 - (1 - LEVEL) / max(len(rows_of), 1)
-    findings = []
-    for part, rows in rows_of.items():
-        sample = measure(rows)
-        plain = None if sample is None else sample.at(LEVEL)
-        if sample is not None and plain is not None and plain.n:
-            findings.append(_finding(part, plain, sample.at(corrected_level), limit, smaller))
+    samples = ((part, measure(rows)) for part, rows in rows_of.items())
+    findings = [
+        finding
+        for part, sample in samples
+        if sample is not None
+        and (finding := _finding(part, sample, corrected_level, limit, smaller)) is not None
+    ]
     status, reason = decide(pooled, limit, smaller=smaller)
     note = ""
     failing = [finding.part for finding in findings if finding.status is Status.FAIL]
