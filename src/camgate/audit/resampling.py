@@ -22,7 +22,7 @@ _CELLS = 2_000_000
 """Counts held at once; bounds the memory."""
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Student's t quantile that leaves `tail` above it."""
     return float(special.stdtrit(degrees, 1 - tail))
 

@@ -102,7 +102,9 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _finding(part: str, sample: Sample, corrected_level: float, limit: float, smaller: bool) -> Finding | None:
+def _finding(
+    part: str, sample: Sample, corrected_level: float, limit: float, smaller: bool
+) -> Finding | None:
     plain, corrected = sample.at(LEVEL), sample.at(corrected_level)
     if not plain.n:
         return None
