@@ -14,10 +14,12 @@ import numpy as np
 from scipy import sparse
 
 from camgate.audit.intervals import Estimate, clustering, correlation_inside, unknown, wilson
-from camgate.audit.resampling import FAR_TAIL, REPLICATES, group_counts, normal_quantile, t_quantile
+from camgate.audit.resampling import FAR_TAIL, REPLICATES, group_samples, normal_quantile, t_quantile
 
 _CHUNK = 250
 """Replicates resampled at once; bounds the memory."""
+_CROWDED = 0.1
+"""Share of pairs of groups that occur beyond which full tables are faster."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,23 @@ def gap_sample(
             sparse.coo_array((x, place), shape=shape).tocsr()
             for x in (arm.outcome, np.ones(len(arm.outcome)), residual)
         )
-        sums.append((outcomes, ones))
+        crowded = ones.nnz > _CROWDED * len(donors) * len(recipients)
+        sums.append([table.toarray() if crowded else table for table in (outcomes, ones)])
         influence = influence + pulls
         sizes += np.bincount(place[1], minlength=len(recipients))
         squares += float((residual**2).sum())
     error, degrees = _two_way(influence, sizes, squares)
-    rng = np.random.default_rng(seed)
-    gaps = np.full(replicates, np.nan)
-    for start in range(0, replicates, _CHUNK):
-        chunk = min(_CHUNK, replicates - start)
-        by_recipient, by_donor = (
-            group_counts(rng, len(codes), chunk).T.astype(np.float64) for codes in (recipients, donors)
-        )
+    chunks = []
+    for by_recipient, by_donor in zip(
+        group_samples(len(recipients), _CHUNK, seed=seed, replicates=replicates),
+        group_samples(len(donors), _CHUNK, seed=seed + 1, replicates=replicates),
+        strict=True,
+    ):
+        rows, columns = by_recipient.T.astype(np.float64), by_donor.T.astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = [
-                np.divide(*((by_donor * (table @ by_recipient)).sum(axis=0) for table in arm)) for arm in sums
-            ]
-        gaps[start : start + chunk] = means[0] - means[1]
+            means = [np.divide(*((columns * (table @ rows)).sum(axis=0) for table in arm)) for arm in sums]
+        chunks.append(means[0] - means[1])
+    gaps = np.concatenate(chunks)
     return GapSample(value, images, len(recipients), error, degrees, gaps)
 
 
