@@ -8,6 +8,7 @@ Gelbach & Miller 2011). How far out the bounds can be read: see
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,7 @@ class GapSample:
         error: two-way standard error.
         degrees: of freedom of that error.
         gaps: of the bootstrap samples, float `(replicates,)`.
+        bounds: possible range.
     """
 
     value: float
@@ -55,11 +57,12 @@ class GapSample:
     error: float
     degrees: float
     gaps: np.ndarray
+    bounds: tuple[float, float] = (-1.0, 1.0)
 
     def at(self, level: float) -> Estimate:
         """Percentiles scaled to the standard error, never inside the t interval nor of zero width."""
         if self.groups < 2:
-            return Estimate(self.value, *unknown(self.n, (-1.0, 1.0)), self.n, self.groups, level)
+            return Estimate(self.value, *unknown(self.n, self.bounds), self.n, self.groups, level)
         tail = (1 - level) / 2
         depth = max(tail, FAR_TAIL)
         reach = t_quantile(tail, self.degrees)
@@ -71,7 +74,8 @@ class GapSample:
             below, above = (self.value - low) * stretch, (high - self.value) * stretch
         # Where hardly any outcome differs: the rate of differing recipients that this n could have missed.
         least = max(reach * self.error, wilson(0.0, self.n, t_quantile(tail, self.groups - 1))[1])
-        low, high = max(-1.0, self.value - max(below, least)), min(1.0, self.value + max(above, least))
+        low = max(self.bounds[0], self.value - max(below, least))
+        high = min(self.bounds[1], self.value + max(above, least))
         return Estimate(self.value, low, high, self.n, self.groups, level)
 
 
@@ -79,17 +83,32 @@ def gap_sample(
     same: Arm, other: Arm, *, images: int, seed: int = 0, replicates: int = REPLICATES
 ) -> GapSample:
     """Prepare `gap_estimate`: resample recipient groups and donor groups."""
-    nothing = np.empty(0)
-    if not len(same.outcome) or not len(other.outcome):
-        return GapSample(np.nan, 0, 0, 0.0, 0.0, nothing)
-    value = float(same.outcome.mean() - other.outcome.mean())
-    recipients = np.unique(np.concatenate([same.recipient, other.recipient]))
+    return contrast_sample(((same, 1), (other, -1)), images=images, seed=seed, replicates=replicates)
+
+
+def contrast_sample(
+    arms: Sequence[tuple[Arm, int]], *, images: int, seed: int = 0, replicates: int = REPLICATES
+) -> GapSample:
+    """A sum of the arms' mean outcomes, each with its sign; a gap is one arm less another.
+
+    Args:
+        arms: each with 1 or -1, as many of these as of those.
+        images: number of distinct recipients.
+        seed: of the bootstrap.
+        replicates: bootstrap samples.
+    """
+    nothing, reach = np.empty(0), len(arms) / 2
+    bounds = -reach, reach
+    if not all(len(arm.outcome) for arm, _ in arms):
+        return GapSample(np.nan, 0, 0, 0.0, 0.0, nothing, bounds)
+    value = float(sum(sign * arm.outcome.mean() for arm, sign in arms))
+    recipients = np.unique(np.concatenate([arm.recipient for arm, _ in arms]))
     if len(recipients) < 2:
-        return GapSample(value, images, len(recipients), 0.0, 0.0, nothing)
-    donors = np.unique(np.concatenate([same.donor, other.donor]))
+        return GapSample(value, images, len(recipients), 0.0, 0.0, nothing, bounds)
+    donors = np.unique(np.concatenate([arm.donor for arm, _ in arms]))
     sums, influence = [], sparse.csr_array((len(donors), len(recipients)))
     sizes, squares = np.zeros(len(recipients)), 0.0
-    for arm, sign in ((same, 1), (other, -1)):
+    for arm, sign in arms:
         place = np.searchsorted(donors, arm.donor), np.searchsorted(recipients, arm.recipient)
         shape = len(donors), len(recipients)
         residual = sign * (arm.outcome - arm.outcome.mean()) / len(arm.outcome)
@@ -112,9 +131,9 @@ def gap_sample(
         rows, columns = by_recipient.T.astype(np.float64), by_donor.T.astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             means = [np.divide(*((columns * (table @ rows)).sum(axis=0) for table in arm)) for arm in sums]
-        chunks.append(means[0] - means[1])
+        chunks.append(sum(sign * mean for mean, (_, sign) in zip(means, arms, strict=True)))
     gaps = np.concatenate(chunks)
-    return GapSample(value, images, len(recipients), error, degrees, gaps)
+    return GapSample(value, images, len(recipients), error, degrees, gaps, bounds)
 
 
 def _two_way(influence: sparse.csr_array, sizes: np.ndarray, squares: float) -> tuple[float, float]:

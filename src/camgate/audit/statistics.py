@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from camgate.audit.gaps import Arm, GapSample, gap_estimate, gap_sample
+from camgate.audit.gaps import Arm, GapSample, contrast_sample, gap_estimate, gap_sample
 from camgate.audit.intervals import (
     Estimate,
     Sample,
@@ -51,6 +51,7 @@ __all__ = [
     "MeanSample",
     "RateSample",
     "Sample",
+    "contrast_sample",
     "detectable_excess",
     "gap_estimate",
     "gap_sample",
