@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from camgate.audit.intervals import clustering, correlation_inside
 from camgate.audit.statistics import (
     Arm,
     detectable_excess,
@@ -195,6 +196,65 @@ def test_detectable_excess_shrinks_with_n() -> None:
     few, many = (mean_estimate(rng.random(n), np.arange(n)) for n in (40, 640))
     assert detectable_excess(many) < 0.4 * detectable_excess(few)
     assert np.isnan(detectable_excess(mean_estimate(np.array([0.1]), np.array(["a"]))))
+
+
+@pytest.mark.parametrize("groups", [2, 5, 40])
+def test_groups_of_one_size_have_one_degree_less(groups: int) -> None:
+    for shared in (0.0, 0.4, 1.0):
+        worth = clustering(np.full(groups, 7), shared)
+        assert worth.scale == pytest.approx(groups / (groups - 1))
+        assert worth.degrees == pytest.approx(groups - 1)
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=12), st.floats(0, 1))
+@settings(deadline=None, max_examples=60)
+def test_uneven_groups_are_worth_what_the_matrices_say(sizes: list[int], shared: float) -> None:
+    """Oracle: the covariance of the residuals written out, Satterthwaite 1946 on its eigenvalues."""
+    n = np.array(sizes, dtype=float)
+    made = np.eye(len(n)) - np.outer(n / n.sum(), np.ones(len(n)))
+    variance = n * (1 + (n - 1) * shared)
+    values = np.linalg.eigvalsh(made @ np.diag(variance) @ made.T)
+    worth = clustering(n, shared)
+    assert worth.scale == pytest.approx(variance.sum() / values.sum())
+    assert worth.degrees == pytest.approx(values.sum() ** 2 / (values**2).sum())
+
+
+def test_correlation_inside_groups() -> None:
+    sizes = np.array([2, 2, 2])
+    assert correlation_inside(sizes, np.array([2.0, -2.0, 0.0]), 6.0) == pytest.approx(2 / 6)
+    assert correlation_inside(sizes, np.zeros(3), 6.0) == 0
+    assert correlation_inside(np.ones(3), np.array([1.0, -1.0, 0.0]), 2.0) == 0
+
+
+def test_uneven_groups_give_wider_intervals_than_even_ones() -> None:
+    rng = np.random.default_rng(0)
+    even, uneven = np.repeat(np.arange(10), 12), np.repeat(np.arange(10), [57, *[7] * 9])
+    wider = 0
+    for _ in range(20):
+        shares = rng.beta(2, 2, 10)
+        a, b = (mean_estimate(shares[codes], codes) for codes in (even, uneven))
+        wider += b.high - b.low > a.high - a.low
+    assert wider >= 18
+
+
+def test_no_miss_in_few_groups_is_less_than_no_miss_in_as_many_images() -> None:
+    """The prior of `PRIOR_CORRELATION`: 140 right in 14 groups are worth 140 / 3.25 images."""
+    estimate = rate_estimate(np.ones(140), np.repeat(np.arange(14), 10))
+    square = float(stats.t.ppf(0.975, 13)) ** 2
+    assert estimate.low == pytest.approx(1 - square / (140 / 3.25 + square))
+    alone = rate_estimate(np.ones(140), np.arange(140))
+    assert alone.low == pytest.approx(wilson(140, 140, float(stats.t.ppf(0.975, 139)))[0])
+
+
+def test_two_way_variance_of_composites_without_groups_in_effect() -> None:
+    """Independent outcomes: the interval is that of two independent rates, not 1.7 times as wide."""
+    rng = np.random.default_rng(1)
+    widths = []
+    for _ in range(20):
+        estimate = gap_estimate(*_arms(rng, 0.9, 0.6, images=400, groups=40), images=400)
+        widths.append(estimate.high - estimate.low)
+    expected = 2 * stats.t.ppf(0.975, 39) * np.sqrt((0.09 + 0.24) / 1200)
+    assert np.mean(widths) == pytest.approx(expected, rel=0.2)
 
 
 def test_group_codes_tell_names_apart() -> None:

@@ -51,6 +51,59 @@ def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
     return codes, len(names)
 
 
+@dataclass(frozen=True)
+class Clustering:
+    """How far groups of unequal size, alike inside, are from as many independent values.
+
+    With sizes all the same these are groups / (groups - 1) and groups - 1.
+
+    Attributes:
+        scale: by which the squared sums of residuals over groups fall short of their variance.
+        degrees: of freedom of a variance made of them (Satterthwaite 1946), at least 1.
+    """
+
+    scale: float
+    degrees: float
+
+
+def clustering(sizes: np.ndarray, shared: float) -> Clustering:
+    """What a variance made of the groups' residuals is worth (Bell & McCaffrey 2002, for a mean).
+
+    Args:
+        sizes: images of each group `(groups,)`, at least two groups.
+        shared: correlation inside a group, 0..1, that the working model takes: a group of n images varies as
+            n (1 + (n - 1) shared).
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    variance = sizes * (1 + (sizes - 1) * shared)
+    leverage = sizes / sizes.sum()
+    # The residuals' covariance is diag(variance) - leverage x pull - pull x leverage.
+    pull = variance - variance.sum() * leverage / 2
+    seen = float((variance - 2 * leverage * pull).sum())
+    squares = float(
+        (variance**2).sum()
+        - 4 * (variance * leverage * pull).sum()
+        + 2 * ((leverage * pull).sum() ** 2 + (leverage**2).sum() * (pull**2).sum())
+    )
+    return Clustering(float(variance.sum()) / seen, max(seen**2 / squares, 1.0))
+
+
+def correlation_inside(sizes: np.ndarray, residuals: np.ndarray, squares: float) -> float:
+    """Mean product of two residuals of one group over their mean square, 0..1.
+
+    Args:
+        sizes: values of each group `(groups,)`.
+        residuals: their sums `(groups,)`.
+        squares: sum of the squares of all values' residuals.
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    pairs = float((sizes * (sizes - 1)).sum())
+    if not pairs or squares <= 0:
+        return 0.0
+    products = float((residuals**2).sum()) - squares
+    return float(np.clip(products / pairs / (squares / sizes.sum()), 0, 1))
+
+
 def wilson(rate: float, n: float, quantile: float) -> tuple[float, float]:
     """Wilson 1927: bounds of a rate that rests on n independent images."""
     centre = (rate + quantile**2 / (2 * n)) / (1 + quantile**2 / n)

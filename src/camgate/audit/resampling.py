@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,7 @@ _CELLS = 2_000_000
 """Counts held at once; bounds the memory."""
 
 
-def t_quantile(tail: float, degrees: int) -> float:
+def t_quantile(tail: float, degrees: float) -> float:
     """Student's t quantile that leaves `tail` above it."""
     return float(special.stdtrit(degrees, 1 - tail))
 
@@ -46,10 +47,22 @@ def _kept_counts(count: int, size: int, seed: int) -> np.ndarray:
     return group_counts(np.random.default_rng(seed), count, size).astype(np.uint8)
 
 
-def resampled_sums(columns: np.ndarray, *, seed: int, replicates: int) -> np.ndarray:
-    """Sums over bootstrap samples of groups.
+def group_samples(count: int, step: int, *, seed: int, replicates: int) -> Iterator[np.ndarray]:
+    """Bootstrap samples of groups, `step` of them at once; int `(step, count)`, the last one shorter.
 
     The samples follow from seed and number of groups alone, so that the classes of an audit share them.
+    """
+    starts = range(0, replicates, step)
+    if count <= _KEPT:
+        kept = _kept_counts(count, replicates, seed)
+        yield from (kept[start : start + step] for start in starts)
+        return
+    rng = np.random.default_rng(seed)
+    yield from (group_counts(rng, count, min(step, replicates - start)) for start in starts)
+
+
+def resampled_sums(columns: np.ndarray, *, seed: int, replicates: int) -> np.ndarray:
+    """Sums over bootstrap samples of groups.
 
     Args:
         columns: float `(groups, k)`, what is summed.
@@ -60,13 +73,5 @@ def resampled_sums(columns: np.ndarray, *, seed: int, replicates: int) -> np.nda
         float `(replicates, k)`.
     """
     count = len(columns)
-    if count <= _KEPT:
-        return np.asarray(_kept_counts(count, replicates, seed).astype(np.float64) @ columns)
-    rng = np.random.default_rng(seed)
-    step = max(1, _CELLS // count)
-    return np.concatenate(
-        [
-            group_counts(rng, count, min(step, replicates - start)) @ columns
-            for start in range(0, replicates, step)
-        ]
-    )
+    samples = group_samples(count, max(1, _CELLS // count), seed=seed, replicates=replicates)
+    return np.concatenate([counts.astype(np.float64) @ columns for counts in samples])

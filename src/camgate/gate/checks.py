@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pydantic import Field
+from typing import Self
 
-from camgate.audit import summary
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from camgate.audit import paired, summary
 from camgate.audit.result import AuditResult
-from camgate.audit.statistics import Estimate, Sample, mean_sample
+from camgate.audit.statistics import Estimate, Sample, detectable_excess
 from camgate.gate.measure import LEVEL, AtLeast, AtMost, Context, check, judge_measure, percent, span
 from camgate.gate.verdict import CheckResult, Status
 
@@ -228,42 +230,93 @@ def _flipped(result: AuditResult) -> tuple[str, ...]:
     return tuple(str(image_id) for image_id in drop.index[:WORST])
 
 
-@check("champion", AtMost, "heatmap")
-def champion(context: Context, options: AtMost) -> CheckResult:
-    """Invalid activation (label's class) may exceed the champion's by at most `max`, on the same images."""
-    rival = context.champion
-    if rival is None or rival.data_digest != context.result.data_digest:
-        reason = "not_measured" if rival is None else "settings_differ"
+class ChampionOptions(BaseModel):
+    """Options of `champion`: by how much the candidate may be worse. What is None is not held against it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max: float | None = None
+    """Invalid activation (label's class) that may be added."""
+    max_accuracy_loss: float | None = Field(default=None, ge=0, le=1)
+    """Accuracy that may be lost."""
+    max_gap_excess: float | None = None
+    """Background gap that may be added."""
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> Self:
+        if self.max is None and self.max_accuracy_loss is None and self.max_gap_excess is None:
+            raise ValueError("checks.champion: give at least one of max, max_accuracy_loss, max_gap_excess")
+        return self
+
+
+_PAIRED: dict[paired.Measure, str] = {
+    "invalid_activation": "invalid activation",
+    "accuracy": "accuracy",
+    "background_gap": "the background gap",
+}
+
+
+@check("champion", ChampionOptions, "heatmap")
+def champion(context: Context, options: ChampionOptions) -> CheckResult:
+    """Against the champion on the same images: invalid activation, accuracy, background gap."""
+    limits: dict[paired.Measure, float | None] = {
+        "invalid_activation": options.max,
+        "accuracy": None if options.max_accuracy_loss is None else -options.max_accuracy_loss,
+        "background_gap": options.max_gap_excess,
+    }
+    rival, result = context.champion, context.result
+    if rival is None or rival.data_digest != result.data_digest:
         detail = (
             "no champion's audit was given" if rival is None else "the champion was audited on other images"
         )
         return CheckResult(
             name="champion",
             status=Status.ERROR,
-            reason=reason,
+            reason="not_measured" if rival is None else "settings_differ",
             message=f"comparison with the champion: {detail}",
             limit=options.max,
         )
-    theirs = rival.scores.set_index("image_id")["invalid_activation_label"]
-    scores = context.result.scores
-    excess = (scores["invalid_activation_label"] - scores["image_id"].map(theirs)).to_numpy()
-    groups = scores["group"].to_numpy()
+    pairs = paired.Pairs(result, rival)
+    answers = [
+        _against(context, pairs, measure, limit) for measure, limit in limits.items() if limit is not None
+    ]
+    gravest = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
+    headline = min(answers, key=lambda answer: gravest.index(answer.status))
+    told = [answer for answer in answers if answer.status is headline.status]
+    return headline.model_copy(
+        update={
+            "message": "; ".join(answer.message for answer in told),
+            "parts": tuple(part for answer in answers for part in answer.parts),
+        }
+    )
 
-    def measure(rows: summary.Rows | None) -> Sample:
-        chosen = np.arange(len(excess)) if rows is None else rows
-        chosen = chosen[np.isfinite(excess[chosen])]
-        seed = context.result.settings.seed
-        return mean_sample(excess[chosen], groups[chosen], bounds=(-1.0, 1.0), seed=seed)
 
-    return judge_measure(
+def _against(context: Context, pairs: paired.Pairs, measure: paired.Measure, limit: float) -> CheckResult:
+    """One of the paired differences held against its limit."""
+    bare = context.result.scores["label"].isin(context.result.region_free).to_numpy()
+    untested = measure == "background_gap" and context.policy.region_free.rule == "none"
+
+    def sample(rows: summary.Rows | None) -> Sample:
+        if untested:
+            rows = np.flatnonzero(~bare) if rows is None else rows[~bare[rows]]
+        return pairs.sample(measure, rows)
+
+    answer = judge_measure(
         context,
         "champion",
-        measure,
-        options.max,
-        smaller=True,
+        sample,
+        limit,
+        smaller=measure != "accuracy",
         message=lambda e: (
-            f"invalid activation is {100 * e.value:+.0f} points against the champion's "
-            f"(95 % interval {span(e, 100, 0)}, limit {100 * options.max:+.0f})"
+            f"{_PAIRED[measure]} is {100 * e.value:+.0f} points against the champion's "
+            f"(95 % interval {span(e, 100, 0)}, limit {100 * limit:+.0f}; {e.n} images would show "
+            f"{100 * detectable_excess(e):.0f} points beyond it)"
         ),
-        skip=_region_free(context),
+        skip=_region_free(context) if measure == "invalid_activation" or untested else (),
     )
+    if measure == "invalid_activation":
+        return answer
+    named = tuple(
+        part.model_copy(update={"part": f"{part.part}, {measure.replace('_', ' ')}"}) for part in answer.parts
+    )
+    return answer.model_copy(update={"parts": named})

@@ -110,7 +110,12 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smaller: bool) -> Finding:
+def _finding(
+    part: str, sample: Sample, corrected_level: float, limit: float, smaller: bool
+) -> Finding | None:
+    plain, corrected = sample.at(LEVEL), sample.at(corrected_level)
+    if not plain.n:
+        return None
     status, reason = decide(plain, limit, smaller=smaller)
     if status is Status.FAIL and decide(corrected, limit, smaller=smaller)[0] is not Status.FAIL:
         status, reason = Status.INCONCLUSIVE, "straddles_limit"
@@ -125,7 +130,7 @@ def _finding(part: str, plain: Estimate, corrected: Estimate, limit: float, smal
         groups=plain.groups,
         status=status,
         reason=reason,
-        detectable=_number(detectable_excess(plain)),
+        detectable=_number(detectable_excess(plain, level=corrected_level)),
     )
 
 
@@ -170,10 +175,10 @@ def judge_measure(
     findings = []
     for part, rows in rows_of.items():
         sample = measure(rows)
-        plain = None if sample is None else sample.at(LEVEL)
-        if sample is not None and plain is not None and plain.n:
-            finding = _finding(part, plain, sample.at(corrected_level), limit, smaller)
-            if finding.reason == "straddles_limit" and _too_small(plain, corrected_level, limit, smaller):
+        finding = None if sample is None else _finding(part, sample, corrected_level, limit, smaller)
+        if sample is not None and finding is not None:
+            small = _too_small(sample.at(LEVEL), corrected_level, limit, smaller)
+            if finding.reason == "straddles_limit" and small:
                 finding = finding.model_copy(update={"reason": "too_small"})
             findings.append(finding)
     status, reason = decide(pooled, limit, smaller=smaller)
