@@ -43,8 +43,7 @@ MIN_GROUPS = 10
 STABLE = 0.3
 """Lower bound of the stability from which a place is fixed.
 
-Measured on 24-px to 128-px scenes and photographs (docs/clusters.md): objects of clean models lie at 0.00
-to 0.1, overlays that decide at 0.42 to 0.99; the lower ones share their maps with an object.
+Between objects and the overlays that models decide by, see the numbers measured in docs/clusters.md.
 """
 LARGEST_PLACE = 0.375
 """Share of the image beyond which half of the mass is no place: a uniform map needs 0.5, a frame 0.34."""
@@ -165,7 +164,7 @@ def cluster_maps(
     A cluster is `fixed_place` when it has enough images and groups, the lower bound of its stability is
     at least `STABLE`, its place is small (`LARGEST_PLACE`), and it is not the place of objects:
 
-    * where its images have regions: they say so (`invalid_lift` at least `SEEN_OFF`);
+    * where most of its images have regions: they say so (`invalid_lift` at least `SEEN_OFF`);
     * else where anything is known to move (regions of other images, or clusters of any class whose
       stability is 0): that passes the place less often than other places (`traffic` below 1);
     * else: the place does not cover the middle of the image, where photographers put objects.
@@ -224,7 +223,7 @@ def cluster_maps(
 
 def _canonical_order(maps: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """An order that follows from what the rows hold, so that the caller's order changes nothing."""
-    cells = maps.reshape(len(maps), -1)
+    cells = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
     return np.lexsort((*cells.T[::-1], group_codes(groups)[0], group_codes(labels)[0]))
 
 
@@ -305,15 +304,16 @@ def _described(
 ) -> Cluster:
     heat = mean_map(maps[piece])
     place = place_of(heat)
-    share = lift = float("nan")
-    if regions is not None:
-        share, lift = _off_object(maps[piece], regions.take(piece), tolerance)
-    traffic = float("nan") if moving is None else density(moving, place)
+    share = lift = traffic = float("nan")
     off_object = not covers_middle(place)
-    if np.isfinite(lift):
-        off_object = lift >= SEEN_OFF
-    elif moving is not None:
+    if moving is not None:
+        traffic = density(moving, place)
         off_object = traffic < 1.0
+    if regions is not None:
+        share, lift, known = _off_object(maps[piece], regions.take(piece), tolerance)
+        # An image of the class `empty` with an object in it says nothing about the others.
+        if known > 0.5 and np.isfinite(lift):
+            off_object = lift >= SEEN_OFF
     many = len(np.unique(groups[piece]))
     return Cluster(
         label=str(labels[piece[0]]),
@@ -337,12 +337,12 @@ def _described(
     )
 
 
-def _off_object(maps: np.ndarray, regions: RegionGrid, tolerance: int) -> tuple[float, float]:
-    """Mean invalid activation and its lift over the images that have a region."""
-    known = np.flatnonzero(regions.valid.any(axis=(1, 2)))
-    if not len(known):
-        return float("nan"), float("nan")
+def _off_object(maps: np.ndarray, regions: RegionGrid, tolerance: int) -> tuple[float, float, float]:
+    """Mean invalid activation, its lift, and the share of images with a region, over which both are."""
+    known = regions.valid.any(axis=(1, 2))
+    if not known.any():
+        return float("nan"), float("nan"), 0.0
     cells = regions.take(known)
-    share = float(np.nanmean(cells.invalid_share(maps[known].astype(np.float64), tolerance)))
-    area = float(np.nanmean(cells.invalid_share(np.ones(maps.shape[1:]), tolerance)))
-    return share, share / area if area > 0 else float("nan")
+    share = float(cells.invalid_share(maps[known].astype(np.float64), tolerance).mean())
+    area = float(cells.invalid_share(np.ones(maps.shape[1:]), tolerance).mean())
+    return share, share / area if area > 0 else float("nan"), float(known.mean())

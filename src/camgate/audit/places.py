@@ -36,7 +36,7 @@ def unit(maps: np.ndarray) -> np.ndarray:
     Args:
         maps: float `(n, h, w)`, >= 0, none dead.
     """
-    rows = maps.reshape(len(maps), -1).astype(np.float64)
+    rows = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64)
     rows = rows / rows.max(axis=1, keepdims=True)  # squares of denormal values would vanish
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
@@ -54,7 +54,7 @@ def resemblance_moved(maps: np.ndarray, cells: int) -> np.ndarray:
     for dy, dx in _STEPS:
         top, left = cells * (1 + dy), cells * (1 + dx)
         moved = padded[:, top : top + height, left : left + width]
-        alive = moved.any(axis=(1, 2))  # one cell far from the edge never dies, but a map may be tiny
+        alive = moved.any(axis=(1, 2))  # moved off the map, nothing is left to resemble
         total[alive] += (own[alive] * unit(moved[alive])).sum(axis=1)
     return total / len(_STEPS)
 
