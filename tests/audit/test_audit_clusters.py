@@ -72,9 +72,7 @@ def slow_stability(maps: np.ndarray, codes: np.ndarray) -> float:
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
-    between = [
-        cosine(maps[i], maps[j]) for i, j in combinations(range(len(maps)), 2) if codes[i] != codes[j]
-    ]
+    between = [cosine(maps[i], maps[j]) for i, j in combinations(range(len(maps)), 2) if codes[i] != codes[j]]
     moved = []
     for heat in maps:
         height, width = heat.shape
@@ -379,8 +377,8 @@ def audited(model: Classifier, manifest: pd.DataFrame) -> tuple[pd.DataFrame, np
 
 def test_an_audit_of_a_model_that_reads_the_wall(reads_wall: Classifier, biased_data: pd.DataFrame) -> None:
     scores, maps, regions = audited(reads_wall, biased_data)
-    for annotations in (None, regions):
-        found = clusters_of(scores, maps, annotations, tolerance=1, seed=0)
+    for known in (None, regions):
+        found = clusters_of(scores, maps, known, tolerance=1, seed=0)
         assert [cluster.label for cluster in found.findings] == ["blue", "red"]
         assert {cluster.place for cluster in found.findings} == {Box(0, 0, 2, 2)}
     order = np.random.default_rng(0).permutation(len(scores))
@@ -393,8 +391,8 @@ def test_an_audit_of_a_model_that_reads_an_object_that_stands_still(
 ) -> None:
     """Regions clear it; without them its place in the middle does."""
     scores, maps, regions = audited(reads_object, biased_data)
-    for annotations in (None, regions):
-        found = clusters_of(scores, maps, annotations, tolerance=1, seed=0)
+    for known in (None, regions):
+        found = clusters_of(scores, maps, known, tolerance=1, seed=0)
         assert len(found.found) == 2
         assert not found.findings
 

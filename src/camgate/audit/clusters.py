@@ -10,33 +10,21 @@ stays in one place of the image across many images is a finding, `fixed_place`. 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import eigh
-from scipy.sparse.csgraph import connected_components, laplacian
+from scipy.sparse.csgraph import connected_components
 
-from camgate.audit.interventions import sample_recipients
 from camgate.audit.intervals import group_codes
-from camgate.audit.places import (
-    Box,
-    box_of,
-    covers_middle,
-    density,
-    mean_map,
-    place_of,
-    position_stability,
-    resemblance_moved,
-    unit,
-)
+from camgate.audit.interventions import sample_recipients
+from camgate.audit.places import Box, Look, around, box_of, covers_middle, density, look_of
 from camgate.audit.scores import RegionGrid
+from camgate.audit.spectral import spectral_parts
 
 MOST_MAPS = 1000
 """Maps clustered at most: a dense spectrum of 1,000 maps costs about a second."""
-MOST_CLUSTERS = 8
 MIN_IMAGES = 10
 MIN_GROUPS = 10
 """Fewer images or groups than this make no finding; the same as the gate's `min_groups`."""
@@ -49,8 +37,6 @@ LARGEST_PLACE = 0.375
 """Share of the image beyond which half of the mass is no place: a uniform map needs 0.5, a frame 0.34."""
 SEEN_OFF = 0.35
 """Invalid lift from which a cluster looks off the object: where clean and biased models part."""
-_LEAK = 0.01
-"""Weight of the ties between all maps beside that of a neighbour's: a graph that falls apart has no gap."""
 
 
 @dataclass(frozen=True)
@@ -197,26 +183,35 @@ def cluster_maps(
     chosen = sample_recipients(np.arange(len(alive)), labels[alive], groups[alive], most=most, seed=seed)
     rows = alive[chosen]
 
+    def look(piece: np.ndarray) -> Look:
+        return look_of(maps[piece].astype(np.float64), group_codes(groups[piece])[0], seed=seed)
+
     members: list[np.ndarray] = []
     eigenvalues = {}
     for label in np.unique(labels[rows]):
         of_class = rows[labels[rows] == label]
         if len(of_class) < MIN_IMAGES:
             continue
-        parts, eigenvalues[str(label)] = _parted(maps[of_class], seed=seed)
+        parts, eigenvalues[str(label)] = spectral_parts(maps[of_class], seed=seed)
         pieces = [of_class[parts == part] for part in range(parts.max() + 1)]
-        members.extend(sorted(pieces, key=len, reverse=True))
+        joined = _joined(pieces, [look(piece) for piece in pieces])
+        members.extend(sorted(joined, key=len, reverse=True))
     assignment = np.full(len(maps), -1)
     for number, piece in enumerate(members):
         assignment[piece] = number
-    steady = [
-        position_stability(maps[piece].astype(np.float64), group_codes(groups[piece])[0], seed=seed)
-        for piece in members
-    ]
-    moving = _moving(maps, members, steady, regions, rows, tolerance)
+    looks = [look(piece) for piece in members]
+    moving = _moving(looks, members, rows, regions, tolerance)
     found = tuple(
-        _described(maps, piece, labels, groups, regions, tolerance, stability, moving)
-        for piece, stability in zip(members, steady, strict=True)
+        _described(
+            look,
+            maps[piece],
+            str(labels[piece[0]]),
+            len(np.unique(groups[piece])),
+            None if regions is None else regions.take(piece),
+            tolerance,
+            moving,
+        )
+        for look, piece in zip(looks, members, strict=True)
     )
     return Clusters(assignment, found, eigenvalues)
 
@@ -227,111 +222,77 @@ def _canonical_order(maps: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     return np.lexsort((*cells.T[::-1], group_codes(groups)[0], group_codes(labels)[0]))
 
 
-def _parted(maps: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Parts of the maps of one class: code of each map, and the spectrum that decided their number."""
-    vectors = unit(maps)
-    affinity = _neighbour_graph(vectors)
-    last = min(MOST_CLUSTERS + 1, len(maps)) - 1
-    spectrum = eigh(laplacian(affinity, normed=True), eigvals_only=True, subset_by_index=[0, last])
-    count = int(np.argmax(np.diff(spectrum))) + 1  # the eigengap
-    if count == 1:
-        return np.zeros(len(maps), dtype=int), spectrum
-    from sklearn.cluster import SpectralClustering
+def _joined(pieces: list[np.ndarray], looks: list[Look]) -> list[np.ndarray]:
+    """Join a steady piece with those that look at the cells around its place.
 
-    clustering = SpectralClustering(
-        count, affinity="precomputed", assign_labels="cluster_qr", random_state=seed % 2**32
-    )
-    _, parts = np.unique(clustering.fit_predict(affinity), return_inverse=True)
-    return _joined(parts, vectors, maps), spectrum
-
-
-def _neighbour_graph(vectors: np.ndarray) -> np.ndarray:
-    """Symmetric graph of nearest neighbours by cosine, ties included; float64 `(n, n)`.
-
-    A tenth of the maps are neighbours: with a fixed share, the spectrum of one cloud of maps does not
-    depend on how many were drawn from it.
+    The eigengap also cuts the cloud of maps that follow a moving object, and each piece alone would seem
+    to stay in its place. But then another piece looks beside it; of an overlay, none does.
     """
-    count = len(vectors)
-    neighbours = min(max(math.ceil(math.log(count)) + 1, count // 10), count - 1)
-    cosine = vectors @ vectors.T
-    np.fill_diagonal(cosine, -np.inf)
-    nearest = np.partition(cosine, count - neighbours, axis=1)[:, count - neighbours]
-    near = cosine >= nearest[:, None] - 1e-9
-    graph = (near.astype(np.float64) + near.T) / 2 + _LEAK * neighbours / count
-    np.fill_diagonal(graph, 0.0)
-    return np.asarray(graph)
-
-
-def _joined(parts: np.ndarray, vectors: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Join parts whose places are less than two cells apart.
-
-    The eigengap also cuts a cloud of maps that follow a moving object into pieces, and each piece alone
-    would seem to stay in its place. Mean maps that resemble each other as much as a map resembles itself
-    moved by two cells belong to one cloud.
-    """
-    means = np.stack([vectors[parts == part].mean(axis=0) for part in range(parts.max() + 1)])
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    near = means @ means.T >= resemblance_moved(maps.astype(np.float64), 2).mean()
-    return np.asarray(connected_components(near, directed=False)[1][parts])
+    near = np.eye(len(pieces), dtype=bool)
+    for number, look in enumerate(looks):
+        if look.stability > 0:
+            near[number] |= [density(other.heat, around(look.place)) >= 1.0 for other in looks]
+    _, codes = connected_components(near, directed=False)
+    return [
+        np.concatenate([piece for piece, own in zip(pieces, codes, strict=True) if own == code])
+        for code in np.unique(codes)
+    ]
 
 
 def _moving(
-    maps: np.ndarray,
+    looks: list[Look],
     members: list[np.ndarray],
-    steady: list[tuple[float, float]],
-    regions: RegionGrid | None,
     rows: np.ndarray,
+    regions: RegionGrid | None,
     tolerance: int,
 ) -> np.ndarray | None:
-    """Where things that move are seen: the regions, else maps of clusters that move; None: unknown."""
+    """Where things that move are seen: the regions, else the maps of what moves; None: unknown."""
     if regions is not None:
         objects = rows[regions.valid[rows].any(axis=(1, 2))]
         if len(objects):
             return np.asarray((1.0 - regions.take(objects).invalid(tolerance)).mean(axis=0))
-    movers = [piece for piece, (value, _) in zip(members, steady, strict=True) if value == 0]
-    return mean_map(maps[np.concatenate(movers)]) if movers else None
+    heats = [
+        len(piece) * look.heat for look, piece in zip(looks, members, strict=True) if look.stability == 0
+    ]
+    return np.asarray(np.sum(heats, axis=0)) if heats else None
 
 
 def _described(
+    look: Look,
     maps: np.ndarray,
-    piece: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
+    label: str,
+    groups: int,
     regions: RegionGrid | None,
     tolerance: int,
-    stability: tuple[float, float],
     moving: np.ndarray | None,
 ) -> Cluster:
-    heat = mean_map(maps[piece])
-    place = place_of(heat)
     share = lift = traffic = float("nan")
-    off_object = not covers_middle(place)
+    off_object = not covers_middle(look.place)
     if moving is not None:
-        traffic = density(moving, place)
+        traffic = density(moving, look.place)
         off_object = traffic < 1.0
     if regions is not None:
-        share, lift, known = _off_object(maps[piece], regions.take(piece), tolerance)
+        share, lift, known = _off_object(maps, regions, tolerance)
         # An image of the class `empty` with an object in it says nothing about the others.
         if known > 0.5 and np.isfinite(lift):
             off_object = lift >= SEEN_OFF
-    many = len(np.unique(groups[piece]))
     return Cluster(
-        label=str(labels[piece[0]]),
-        images=len(piece),
-        groups=many,
-        mean_map=heat,
+        label=label,
+        images=len(maps),
+        groups=groups,
+        mean_map=look.heat,
         invalid_activation=share,
         invalid_lift=lift,
-        stability=stability[0],
-        stability_low=stability[1],
-        place=box_of(place),
-        place_share=float(place.mean()),
+        stability=look.stability,
+        stability_low=look.low,
+        place=box_of(look.place),
+        place_share=float(look.place.mean()),
         traffic=traffic,
         fixed_place=bool(
-            len(piece) >= MIN_IMAGES
-            and many >= MIN_GROUPS
-            and stability[1] >= STABLE
-            and place.mean() <= LARGEST_PLACE
+            len(maps) >= MIN_IMAGES
+            and groups >= MIN_GROUPS
+            and look.low >= STABLE
+            and look.place.mean() <= LARGEST_PLACE
             and off_object
         ),
     )
