@@ -10,8 +10,9 @@ stays in one place of the image across many images is a finding, `fixed_place`. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from camgate.audit.intervals import group_codes
 from camgate.audit.interventions import sample_recipients
-from camgate.audit.places import Box, Look, around, box_of, covers_middle, density, look_of
+from camgate.audit.places import Box, Look, around, box_of, covers_middle, density, look_of, place_of
 from camgate.audit.scores import RegionGrid
 from camgate.audit.spectral import spectral_parts
 
@@ -33,8 +34,10 @@ STABLE = 0.3
 
 Between objects and the overlays that models decide by, see the numbers measured in docs/clusters.md.
 """
-LARGEST_PLACE = 0.375
-"""Share of the image beyond which half of the mass is no place: a uniform map needs 0.5, a frame 0.34."""
+CROWD = 0.5
+"""Images that look beside a steady piece, relative to its own, from which it is part of a moving cloud."""
+LARGEST_SPREAD = 0.375
+"""Share of the image beyond which half of the heat is no place: a uniform map needs 0.5, a frame 0.34."""
 SEEN_OFF = 0.35
 """Invalid lift from which a cluster looks off the object: where clean and biased models part."""
 
@@ -53,8 +56,9 @@ class Cluster:
         invalid_lift: that share over what a uniform map would score; NaN as above or at area 0.
         stability: of the place, 0 (it moves by a cell or more) to 1; NaN with fewer than two groups.
         stability_low: its one-sided lower bound over groups.
-        place: box around the fewest cells that hold half of the mean map.
-        place_share: how much of the image these cells are, 0..1.
+        spread: share of the image that holds half of the mean map, 0..0.5.
+        place: box around the fewest cells that hold half of the steady heat, or of all heat where too
+            little is steady.
         traffic: density at the place of what moves, 1 = as everywhere; NaN where nothing is known to
             move. See `cluster_maps`.
         fixed_place: a finding: the model looks at one place of the image, and it is not the object's.
@@ -68,8 +72,8 @@ class Cluster:
     invalid_lift: float
     stability: float
     stability_low: float
+    spread: float
     place: Box
-    place_share: float
     traffic: float
     fixed_place: bool
 
@@ -148,7 +152,7 @@ def cluster_maps(
     """Cluster heatmaps class by class and say which clusters never move.
 
     A cluster is `fixed_place` when it has enough images and groups, the lower bound of its stability is
-    at least `STABLE`, its place is small (`LARGEST_PLACE`), and it is not the place of objects:
+    at least `STABLE`, half of its heat lies in a small part of the image (`LARGEST_SPREAD`), and it is not the place of objects:
 
     * where most of its images have regions: they say so (`invalid_lift` at least `SEEN_OFF`);
     * else where anything is known to move (regions of other images, or clusters of any class whose
@@ -183,7 +187,7 @@ def cluster_maps(
     chosen = sample_recipients(np.arange(len(alive)), labels[alive], groups[alive], most=most, seed=seed)
     rows = alive[chosen]
 
-    def look(piece: np.ndarray) -> Look:
+    def look(piece: np.ndarray, seed: int | None = None) -> Look:
         return look_of(maps[piece].astype(np.float64), group_codes(groups[piece])[0], seed=seed)
 
     members: list[np.ndarray] = []
@@ -194,12 +198,11 @@ def cluster_maps(
             continue
         parts, eigenvalues[str(label)] = spectral_parts(maps[of_class], seed=seed)
         pieces = [of_class[parts == part] for part in range(parts.max() + 1)]
-        joined = _joined(pieces, [look(piece) for piece in pieces])
-        members.extend(sorted(joined, key=len, reverse=True))
+        members.extend(sorted(_regrouped(pieces, look), key=len, reverse=True))
     assignment = np.full(len(maps), -1)
     for number, piece in enumerate(members):
         assignment[piece] = number
-    looks = [look(piece) for piece in members]
+    looks = [look(piece, seed) for piece in members]
     moving = _moving(looks, members, rows, regions, tolerance)
     found = tuple(
         _described(
@@ -222,19 +225,35 @@ def _canonical_order(maps: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     return np.lexsort((*cells.T[::-1], group_codes(groups)[0], group_codes(labels)[0]))
 
 
-def _joined(pieces: list[np.ndarray], looks: list[Look]) -> list[np.ndarray]:
-    """Join a steady piece with those that look at the cells around its place.
+def _regrouped(pieces: list[np.ndarray], look: Callable[[np.ndarray], Look]) -> list[np.ndarray]:
+    """Undo cuts that the eigengap makes inside one overlay's maps or one moving object's.
 
-    The eigengap also cuts the cloud of maps that follow a moving object, and each piece alone would seem
-    to stay in its place. But then another piece looks beside it; of an overlay, none does.
+    Pieces that are steady together belong together: the object beside the overlay cut them apart. And the
+    cloud of maps that follow an object is cut into pieces that each seem to stay in place; but then others
+    look beside it, while beside an overlay nobody looks. Those pieces are put together again.
     """
-    near = np.eye(len(pieces), dtype=bool)
-    for number, look in enumerate(looks):
-        if look.stability > 0:
-            near[number] |= [density(other.heat, around(look.place)) >= 1.0 for other in looks]
+    known = [(piece, look(piece)) for piece in pieces]
+    while len(known) > 1:
+        unions = {}
+        for one, other in combinations(range(len(known)), 2):
+            if max(known[one][1].stability, known[other][1].stability) > 0:
+                union = np.concatenate([known[one][0], known[other][0]])
+                unions[one, other] = union, look(union)
+        best = max(unions, key=lambda pair: unions[pair][1].stability, default=None)
+        if best is None or not unions[best][1].stability >= STABLE:
+            break
+        known = [entry for number, entry in enumerate(known) if number not in best] + [unions[best]]
+    near = np.array(
+        [[density(other.heat, around(one.place)) >= 1.0 for _, other in known] for _, one in known]
+    )
+    near &= np.array([one.stability > 0 for _, one in known])[:, None]
+    np.fill_diagonal(near, False)
+    sizes = np.array([len(piece) for piece, _ in known])
+    alone = (near @ sizes < CROWD * sizes) & np.array([one.stability >= STABLE for _, one in known])
+    near[alone], near[:, alone] = False, False
     _, codes = connected_components(near, directed=False)
     return [
-        np.concatenate([piece for piece, own in zip(pieces, codes, strict=True) if own == code])
+        np.concatenate([piece for (piece, _), own in zip(known, codes, strict=True) if own == code])
         for code in np.unique(codes)
     ]
 
@@ -276,6 +295,7 @@ def _described(
         # An image of the class `empty` with an object in it says nothing about the others.
         if known > 0.5 and np.isfinite(lift):
             off_object = lift >= SEEN_OFF
+    spread = float(place_of(look.heat).mean())
     return Cluster(
         label=label,
         images=len(maps),
@@ -285,14 +305,14 @@ def _described(
         invalid_lift=lift,
         stability=look.stability,
         stability_low=look.low,
+        spread=spread,
         place=box_of(look.place),
-        place_share=float(look.place.mean()),
         traffic=traffic,
         fixed_place=bool(
             len(maps) >= MIN_IMAGES
             and groups >= MIN_GROUPS
             and look.low >= STABLE
-            and look.place.mean() <= LARGEST_PLACE
+            and spread <= LARGEST_SPREAD
             and off_object
         ),
     )

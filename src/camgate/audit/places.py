@@ -56,13 +56,13 @@ class Look:
     low: float
 
 
-def look_of(maps: np.ndarray, codes: np.ndarray, *, seed: int) -> Look:
+def look_of(maps: np.ndarray, codes: np.ndarray, *, seed: int | None) -> Look:
     """Mean map, place and stability.
 
     Args:
         maps: float `(n, h, w)`, >= 0, none dead.
         codes: int `(n,)`, group of each map, 0 to groups - 1.
-        seed: of the bootstrap.
+        seed: of the bootstrap; None: without it.
     """
     heat, steady = mean_map(maps), steady_cells(maps)
     if heat[steady].sum() < LEAST_STEADY:
@@ -101,7 +101,7 @@ def steady_cells(maps: np.ndarray) -> np.ndarray:
 
 
 def position_stability(
-    maps: np.ndarray, codes: np.ndarray, *, seed: int, window: np.ndarray | None = None
+    maps: np.ndarray, codes: np.ndarray, *, seed: int | None, window: np.ndarray | None = None
 ) -> tuple[float, float]:
     """How steadily maps of different groups look at one place.
 
@@ -114,7 +114,7 @@ def position_stability(
     Args:
         maps: float `(n, h, w)`, >= 0, none dead.
         codes: int `(n,)`, group of each map, 0 to groups - 1.
-        seed: of the bootstrap over groups.
+        seed: of the bootstrap over groups; None: no bound is asked for, the value stands in for it.
         window: bool `(h, w)`, cells that are looked at; None: all.
 
     Returns:
@@ -142,6 +142,8 @@ def position_stability(
         return np.asarray(np.clip(share, 0.0, 1.0))
 
     value = float(of(np.ones((1, groups)))[0])
+    if seed is None:
+        return value, value
     samples = of(group_counts(np.random.default_rng(seed), groups, REPLICATES).astype(np.float64))
     return value, min(value, float(np.quantile(samples, 1 - LEVEL)))
 
