@@ -37,7 +37,7 @@ Between objects and the overlays that models decide by, see the numbers measured
 CROWD = 0.5
 """Images that look beside a steady piece, relative to its own, from which it is part of a moving cloud."""
 LARGEST_SPREAD = 0.375
-"""Share of the image beyond which half of the heat is no place: a uniform map needs 0.5, a frame 0.34."""
+"""Share of the image beyond which half of the heat is no place: a frame needs 0.34, a flat map over 0.4."""
 SEEN_OFF = 0.35
 """Invalid lift from which a cluster looks off the object: where clean and biased models part."""
 
@@ -56,7 +56,7 @@ class Cluster:
         invalid_lift: that share over what a uniform map would score; NaN as above or at area 0.
         stability: of the place, 0 (it moves by a cell or more) to 1; NaN with fewer than two groups.
         stability_low: its one-sided lower bound over groups.
-        spread: share of the image that holds half of the mean map, 0..0.5.
+        spread: share of the image that holds half of the mean map, 0..1.
         place: box around the fewest cells that hold half of the steady heat, or of all heat where too
             little is steady.
         traffic: density at the place of what moves, 1 = as everywhere; NaN where nothing is known to
@@ -151,8 +151,9 @@ def cluster_maps(
 ) -> Clusters:
     """Cluster heatmaps class by class and say which clusters never move.
 
-    A cluster is `fixed_place` when it has enough images and groups, the lower bound of its stability is
-    at least `STABLE`, half of its heat lies in a small part of the image (`LARGEST_SPREAD`), and it is not the place of objects:
+    A cluster is `fixed_place` when it has enough images and groups (`MIN_IMAGES`, `MIN_GROUPS`), the lower
+    bound of its stability is at least `STABLE`, half of its heat lies in a small part of the image
+    (`LARGEST_SPREAD`), and its place is not one of objects:
 
     * where most of its images have regions: they say so (`invalid_lift` at least `SEEN_OFF`);
     * else where anything is known to move (regions of other images, or clusters of any class whose
@@ -239,10 +240,11 @@ def _regrouped(pieces: list[np.ndarray], look: Callable[[np.ndarray], Look]) -> 
             if max(known[one][1].stability, known[other][1].stability) > 0:
                 union = np.concatenate([known[one][0], known[other][0]])
                 unions[one, other] = union, look(union)
-        best = max(unions, key=lambda pair: unions[pair][1].stability, default=None)
-        if best is None or not unions[best][1].stability >= STABLE:
+        stable = {pair: union for pair, union in unions.items() if union[1].stability >= STABLE}
+        if not stable:
             break
-        known = [entry for number, entry in enumerate(known) if number not in best] + [unions[best]]
+        best = max(stable, key=lambda pair: stable[pair][1].stability)
+        known = [entry for number, entry in enumerate(known) if number not in best] + [stable[best]]
     near = np.array(
         [[density(other.heat, around(one.place)) >= 1.0 for _, other in known] for _, one in known]
     )
@@ -269,7 +271,8 @@ def _moving(
     if regions is not None:
         objects = rows[regions.valid[rows].any(axis=(1, 2))]
         if len(objects):
-            return np.asarray((1.0 - regions.take(objects).invalid(tolerance)).mean(axis=0))
+            cells = regions.take(objects)
+            return np.asarray((cells.counted - cells.invalid(tolerance)).mean(axis=0))
     heats = [
         len(piece) * look.heat for look, piece in zip(looks, members, strict=True) if look.stability == 0
     ]
@@ -320,7 +323,7 @@ def _described(
 
 def _off_object(maps: np.ndarray, regions: RegionGrid, tolerance: int) -> tuple[float, float, float]:
     """Mean invalid activation, its lift, and the share of images with a region, over which both are."""
-    known = regions.valid.any(axis=(1, 2))
+    known = np.asarray(regions.valid.any(axis=(1, 2)))
     if not known.any():
         return float("nan"), float("nan"), 0.0
     cells = regions.take(known)

@@ -80,10 +80,12 @@ def unit(maps: np.ndarray) -> np.ndarray:
         maps: float `(n, h, w)`, >= 0; a map of zeros stays one.
     """
     rows = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64)
-    for length in (rows.max(axis=1, initial=0.0), None):  # squares of denormal values would vanish
-        by = np.linalg.norm(rows, axis=1) if length is None else length
-        rows = np.divide(rows, by[:, None], out=np.zeros_like(rows), where=by[:, None] > 0)
-    return rows
+    rows = _divided(rows, rows.max(axis=1, initial=0.0))  # squares of denormal values would vanish
+    return _divided(rows, np.linalg.norm(rows, axis=1))
+
+
+def _divided(rows: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return np.divide(rows, by[:, None], out=np.zeros_like(rows), where=by[:, None] > 0)
 
 
 def steady_cells(maps: np.ndarray) -> np.ndarray:
@@ -149,19 +151,14 @@ def position_stability(
 
 
 def _resemblance_moved(maps: np.ndarray, vectors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Cosine of each map with itself moved by one cell, mean over four ways; `(n,)`."""
     height, width = seen.shape
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    return np.asarray(
-        np.mean(
-            [
-                (vectors * unit(padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] * seen)).sum(
-                    axis=1
-                )
-                for dy, dx in _STEPS
-            ],
-            axis=0,
-        )
-    )
+    total = np.zeros(len(maps))
+    for dy, dx in _STEPS:
+        moved = padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        total += (vectors * unit(moved * seen)).sum(axis=1)
+    return total / len(_STEPS)
 
 
 def mean_map(maps: np.ndarray) -> np.ndarray:
@@ -178,7 +175,7 @@ def _shares(maps: np.ndarray) -> np.ndarray:
 def place_of(heat: np.ndarray) -> np.ndarray:
     """The fewest cells that hold half of the mass, bool `(h, w)`; cells of equal heat go together.
 
-    A uniform map needs every cell, a gently falling one about half of them.
+    All cells of a uniform map, nearly half of those of a gently falling one.
     """
     falling = np.sort(heat, axis=None)[::-1]
     last = falling[np.searchsorted(np.cumsum(falling), 0.5 * falling.sum() * (1 - 1e-9))]

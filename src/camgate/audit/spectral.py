@@ -33,7 +33,8 @@ def spectral_parts(maps: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarr
     vectors = unit(maps)
     affinity = _neighbour_graph(vectors)
     last = min(MOST_PARTS + 1, len(maps)) - 1
-    spectrum = eigh(laplacian(affinity, normed=True), eigvals_only=True, subset_by_index=[0, last])
+    graph_laplacian = np.asarray(laplacian(affinity, normed=True), dtype=np.float64)
+    spectrum = np.asarray(eigh(graph_laplacian, eigvals_only=True, subset_by_index=(0, last)))
     count = int(np.argmax(np.diff(spectrum))) + 1  # the eigengap
     if count == 1:
         return np.zeros(len(maps), dtype=int), spectrum
