@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from camgate.audit.clusters import MIN_IMAGES, Clusters, cluster_maps, clusters_of
 from camgate.audit.onepass import heatmap_pass
-from camgate.audit.places import Box, box_of, covers_middle, place_of, position_stability
+from camgate.audit.places import Box, box_of, covers_middle, place_of, position_stability, steady_cells
 from camgate.audit.result import AuditSettings
 from camgate.audit.scores import RegionGrid
 from camgate.data.dataset import ImageDataset, make_loader
@@ -167,6 +167,38 @@ def test_a_class_that_is_told_by_two_ways_has_two_clusters_and_one_is_fixed(shar
     assert set(found.assignment[:overlay]) == {found.found.index(cluster)}
     assert cluster.traffic < 0.2  # the object moves elsewhere
     assert len(found.eigenvalues["a"]) == 9
+
+
+def test_an_overlay_beside_an_object_in_the_same_map_is_found() -> None:
+    """Every map of one class shows the overlay and, just as hot, an object that stands anywhere."""
+    for seed in range(3):
+        objects = moving(120, rows=(4, 6.5), columns=(1, 6), seed=seed)
+        maps, labels = objects.copy(), np.repeat(["a", "b"], 60)
+        maps[:60] += blob(0.5, 6.5) * np.random.default_rng(seed).uniform(0.8, 1.2, (60, 1, 1))
+        (cluster,) = of(maps, labels).findings
+        assert (cluster.label, cluster.images) == ("a", 60)
+        assert (cluster.place.top, cluster.place.right) == (0, 8)
+        assert cluster.place.bottom <= 3
+        assert not of(objects, labels).findings
+
+
+def test_half_a_class_with_an_overlay_hotter_than_its_object_is_found() -> None:
+    objects = moving(120, rows=(4, 6.5), columns=(1, 6), seed=1)
+    maps = objects.copy()
+    maps[:60] += 3 * blob(0.5, 6.5) * np.random.default_rng(1).uniform(0.8, 1.2, (60, 1, 1))
+    found = of(maps)
+    (cluster,) = found.findings
+    members = found.assignment == found.found.index(cluster)
+    assert members[:60].all()
+    assert not members[60:].any()
+
+
+def test_steady_cells_are_those_of_the_overlay() -> None:
+    maps = moving(80, rows=(4, 6.5), columns=(1, 6)) + blob(0, 7)
+    steady = steady_cells(maps)
+    assert steady[0, 7]
+    assert not steady[3:].any()
+    assert not steady_cells(moving(80)).any()
 
 
 def test_each_class_is_clustered_alone_and_what_moves_in_one_excuses_the_place_in_another() -> None:

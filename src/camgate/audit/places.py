@@ -85,7 +85,7 @@ def unit(maps: np.ndarray) -> np.ndarray:
 
 
 def _divided(rows: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return np.divide(rows, by[:, None], out=np.zeros_like(rows), where=by[:, None] > 0)
+    return np.asarray(np.divide(rows, by[:, None], out=np.zeros_like(rows), where=by[:, None] > 0))
 
 
 def steady_cells(maps: np.ndarray) -> np.ndarray:
