@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes architectures picture constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-efficacy bench-coverage architectures picture constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer
 
 bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
 	$(BIN)/python benchmarks/large_label_sets.py
+
+bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/efficacy/run.py
+
+bench-coverage: $(STAMP) ## coverage of the intervals, written into docs/statistics.md
+	$(BIN)/python benchmarks/coverage.py
 
 architectures: $(STAMP) ## write docs/architectures.md
 	$(BIN)/python benchmarks/architectures.py

@@ -54,7 +54,7 @@ def _row(entry: Entry, result: AuditResult, truth: dict[str, Any], peers: dict[s
         "cells": result.settings.map_size[0],
         "scored": numbers["n_scored"] / numbers["n"],
     }
-    for name in ("accuracy", "invalid_lift", "background_gap", "explainer_sanity"):
+    for name in ("accuracy", "invalid_lift", "background_gap", "background_flips", "explainer_sanity"):
         check = verdict.check(name)
         if check is not None:
             row |= {name: check.value, f"{name}_low": check.low, f"{name}_high": check.high}

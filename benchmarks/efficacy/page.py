@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import figures
@@ -11,16 +12,21 @@ from figures import auroc, auroc_interval, left_out, rate
 
 from camgate import Policy
 
-LIFT, GAP = (Policy.default().checks[name]["max"] for name in ("invalid_lift", "background_gap"))
+PARTS = ["biased models blocked", "clean models blocked", "lift, biased", "lift, clean", "gap, biased"]
+CHECKS = ("invalid_lift", "background_gap", "background_flips")
+LIFT, GAP, FLIPS = (Policy.default().checks[name]["max"] for name in CHECKS)
 
 
 def scores(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """What each rule ranks models by; higher is more suspect."""
     numbers = {name: rows[name].to_numpy(dtype=float) for name in rows.select_dtypes("number")}
-    lift, gap = numbers["invalid_lift"], numbers["background_gap"]
+    severity = rows["verdict"].map({"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}).to_numpy(dtype=float)
+    lift, gap, flips = (numbers[name] for name in CHECKS)
     return {
-        "camgate, both": np.fmax(lift / LIFT, gap / GAP),
-        "camgate, intervention only": gap,
+        "camgate, verdict (then its interventions)": 100.0 * severity + np.fmax(gap / GAP, flips / FLIPS),
+        "camgate, interventions only": np.fmax(gap / GAP, flips / FLIPS),
+        "camgate, background gap": gap,
+        "camgate, background flips": flips,
         "camgate, heatmap only (lift)": lift,
         "invalid activation": numbers["invalid_activation"],
         "peak invalid": numbers["peak_invalid"],
@@ -40,7 +46,8 @@ def decisions(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     return {
         "camgate, default policy: not PASS": ~status("verdict", "PASS"),
         "camgate, default policy: FAIL": status("verdict", "FAIL"),
-        "camgate, intervention only: FAIL": status("background_gap_status", "FAIL"),
+        "camgate, interventions only: FAIL": status("background_gap_status", "FAIL")
+        | status("background_flips_status", "FAIL"),
         "camgate, heatmap only: lift above its limit": (rows["invalid_lift_low"] > LIFT).to_numpy(),
         "share on object below 0.5 (EBPG)": (rows["share_on_object"] < 0.5).to_numpy(),
         "overlap at half below 0.5 (rai-check-dl)": (rows["overlap_at_half"] < 0.5).to_numpy(),
@@ -68,8 +75,8 @@ def write_page(rows: pd.DataFrame, power: pd.DataFrame, docs: Path, *, planned: 
             _table("rule", ["AUROC [95 %]"], _aurocs(ranked, biased)),
             "![ROC](images/efficacy-roc.png)\n",
             "## Error rates at fixed thresholds\n",
-            "True and false positive rates of each rule at the threshold it comes with. An accuracy gate sees "
-            "nothing by construction. `not PASS` is what keeps a model out of the registry's alias.\n",
+            "True and false positive rates of each rule at the threshold it comes with. An accuracy gate "
+            "sees nothing by construction. `not PASS` keeps a model out of the registry's alias.\n",
             _table("rule", ["TPR", "FPR"], _rates(decisions(scored), biased)),
             "## Thresholds that never saw the kind of shortcut\n",
             "For each kind of shortcut the threshold that separates the models of all other kinds best.\n",
@@ -119,10 +126,10 @@ def _head(rows: pd.DataFrame, scored: pd.DataFrame, biased: np.ndarray, planned:
 <!-- written by benchmarks/efficacy/run.py (make bench-efficacy); do not edit -->
 
 Models are trained on rendered scenes of an underpass in which a shortcut goes with the class in 0, 60, 90 or
-100 % of the images, and audited blind by the default policy on 400 new images from the same source. Whether a
-model is biased is decided by its behaviour alone: *reliance*, the accuracy where every image carries the
-shortcut of its class minus that with shortcuts at random, on 2,000 pairs of scenes that differ in nothing else.
-Biased: 10 points and more. Clean: 2 points and less. Models in between ({int(rows["truth"].eq("between").sum())})
+100 % of the images, and audited blind by the default policy on 400 new images from the same source. Whether
+a model is biased is decided by its behaviour alone: *reliance*, the accuracy where every image carries the
+shortcut of its class minus that with shortcuts at random, on 2,000 pairs of scenes that differ in nothing
+else. Biased: 10 points and more. Clean: 2 points and less. Models in between ({int(rows["truth"].eq("between").sum())})
 are in the table of results and are not scored.
 
 Measured so far: {len(rows)} of {planned} planned models ({networks}). Shortcuts outside the object:
@@ -131,8 +138,8 @@ AUROC a bootstrap over models. Many models share a network and a kind of shortcu
 than these intervals take them to be. Results: [results.csv](../benchmarks/efficacy/results.csv).
 
 Reliance and background gap are relatives: both change the background and watch the accuracy. The gap needs no
-second rendering of the same scene and knows nothing of the shortcut, but that it agrees with reliance is less of
-a surprise than that heatmaps do. The row *heatmap only* is the claim under test.
+second rendering of the same scene and knows nothing of the shortcut, but that it agrees with reliance is less
+of a surprise than that heatmaps do. The row *heatmap only* is the claim under test.
 
 ![Scores against reliance](images/efficacy-reliance.png)
 
@@ -196,7 +203,7 @@ def _by_reliance(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     outside = rows[~rows["inside"]]
     lines: list[tuple[str, ...]] = []
     edges = (-1.0, 0.02, 0.05, 0.10, 0.20, 0.40, 1.0)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = outside[(outside["reliance"] > low) & (outside["reliance"] <= high)]
         name = f"up to {high:.2f}" if low < 0 else f"{low:.2f} to {high:.2f}"
         lines.append(
@@ -219,10 +226,10 @@ def _sanity(rows: pd.DataFrame) -> str:
     return (
         "## Explainer sanity\n\n"
         "Mean rank correlation of each model's maps with those of the same network with random weights: "
-        f"median {values.median():.2f}, {values.min():.2f} to {values.max():.2f} over {len(values)} models; the "
-        f"highest upper bound is {upper.max():.2f}, and {int((upper > limit).sum())} lie above the limit of "
-        f"{limit:.2f}; {len(rows) - len(values)} could not be evaluated. An explainer that never looks at the "
-        "model scores 1.\n"
+        f"median {values.median():.2f}, {values.min():.2f} to {values.max():.2f} over {len(values)} models; "
+        f"the highest upper bound is {upper.max():.2f}, and {int((upper > limit).sum())} lie above the limit "
+        f"of {limit:.2f}; {len(rows) - len(values)} could not be evaluated. An explainer that never looks at "
+        "the model scores 1.\n"
     )
 
 
@@ -232,7 +239,13 @@ def _disagreement(rows: pd.DataFrame) -> str:
     lines = []
     for name, part in (
         ("seen_but_unused", outside[outside["invalid_lift_reason"].eq("seen_but_unused")]),
-        ("used_but_unseen", outside[outside["background_gap_reason"].eq("used_but_unseen")]),
+        (
+            "used_but_unseen",
+            outside[
+                outside["background_gap_reason"].eq("used_but_unseen")
+                | outside["background_flips_reason"].eq("used_but_unseen")
+            ],
+        ),
     ):
         counts = part["truth"].value_counts()
         lines.append(

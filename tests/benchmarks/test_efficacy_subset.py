@@ -1,0 +1,83 @@
+"""A few models of the shortcut zoo, trained and audited as the whole of it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "efficacy"
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Iterator[None]:
+    """The benchmark's modules are scripts beside each other."""
+    sys.path.insert(0, str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.mark.usefixtures("zoo")
+def test_a_planted_shortcut_is_blocked_and_a_random_one_is_not(tmp_path: Path) -> None:
+    from audits import audit_one
+    from collect import collect
+    from run import train_one
+    from zoo import Entry
+
+    entries = [Entry("small", "tag", strength, 0) for strength in (1.0, 0.0)]
+    for entry in entries:
+        train_one(entry, tmp_path)
+        audit_one(entry, tmp_path, images=200)
+    rows, power = collect(entries, tmp_path)
+    assert rows["truth"].tolist() == ["biased", "clean"]
+    assert rows["verdict"].tolist() == ["FAIL", "PASS"], rows.to_string()
+    assert rows.loc[0, "background_gap"] > 0.5
+    assert rows.loc[0, "invalid_lift"] > 2 * rows.loc[1, "invalid_lift"]
+    assert rows.loc[0, "background_flips"] > 0.3 > 0.1 > rows.loc[1, "background_flips"]
+    assert set(power["check"]) == {"invalid_lift", "background_gap"}
+
+
+@pytest.mark.usefixtures("zoo")
+def test_the_plan_is_the_whole_zoo() -> None:
+    from zoo import plan
+
+    entries = plan()
+    names = [entry.name for entry in entries]
+    assert len(set(names)) == len(names) == 320
+    assert len({entry.kind for entry in entries}) == 10
+    assert sum(entry.network == "small" for entry in entries) == 200
+
+
+@pytest.mark.usefixtures("zoo")
+def test_auroc_and_thresholds_that_never_saw_the_kind() -> None:
+    from figures import auroc, left_out
+
+    rng = np.random.default_rng(0)
+    score = rng.random(40)
+    biased = rng.random(40) < 0.5
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[biased] for b in score[~biased]]
+    assert auroc(score, biased) == pytest.approx(np.mean(pairs))
+    kinds = np.array(["a", "b"] * 20)
+    shifted = np.where(biased, 0.8, 0.2) + np.where(kinds == "a", 1.0, 0.0)
+    flagged, limits = left_out(shifted, biased, kinds)
+    assert limits == pytest.approx([0.5, 1.5])
+    assert flagged[kinds == "a"].all()  # a threshold from the other kind alone
+    assert not flagged[kinds == "b"].any()
+
+
+@pytest.mark.usefixtures("zoo")
+def test_the_rules_of_others_on_maps_drawn_by_hand() -> None:
+    from peers import border_mass, overlap_at_half, share_on_object
+
+    regions = np.zeros((2, 32, 32), dtype=bool)
+    regions[:, 8:24, 8:24] = True
+    maps = np.zeros((2, 8, 8))
+    maps[0, 3:5, 3:5] = 1.0  # inside
+    maps[1, 0, 0] = 1.0  # in a corner
+    assert share_on_object(maps, regions) == pytest.approx([1.0, 0.0], abs=0.02)
+    assert overlap_at_half(maps, regions).tolist() == [1.0, 0.0]
+    assert border_mass(maps, np.array(["a", "b"]), (32, 32)) == pytest.approx(1.0, abs=0.01)
+    assert border_mass(maps[:1], np.array(["a"]), (32, 32)) == pytest.approx(0.0)
