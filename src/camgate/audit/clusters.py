@@ -34,6 +34,8 @@ STABLE = 0.3
 
 Between objects and the overlays that models decide by, see the numbers measured in docs/clusters.md.
 """
+KEPT = 0.9
+"""Of the stability of two pieces, weighted by their images: what they keep together if they look alike."""
 CROWD = 0.5
 """Images that look beside a steady piece, relative to its own, from which it is part of a moving cloud."""
 LARGEST_SPREAD = 0.375
@@ -236,15 +238,18 @@ def _regrouped(pieces: list[np.ndarray], look: Callable[[np.ndarray], Look]) -> 
     known = [(piece, look(piece)) for piece in pieces]
     while len(known) > 1:
         unions = {}
-        for one, other in combinations(range(len(known)), 2):
-            if max(known[one][1].stability, known[other][1].stability) > 0:
-                union = np.concatenate([known[one][0], known[other][0]])
-                unions[one, other] = union, look(union)
-        stable = {pair: union for pair, union in unions.items() if union[1].stability >= STABLE}
-        if not stable:
+        for pair in combinations(range(len(known)), 2):
+            (one, one_look), (other, other_look) = (known[number] for number in pair)
+            before = np.average([one_look.stability, other_look.stability], weights=[len(one), len(other)])
+            if before > 0:
+                union = np.concatenate([one, other])
+                both = look(union)
+                if both.stability >= max(STABLE, KEPT * before):
+                    unions[pair] = union, both
+        if not unions:
             break
-        best = max(stable, key=lambda pair: stable[pair][1].stability)
-        known = [entry for number, entry in enumerate(known) if number not in best] + [stable[best]]
+        best = max(unions, key=lambda pair: unions[pair][1].stability)
+        known = [entry for number, entry in enumerate(known) if number not in best] + [unions[best]]
     near = np.array(
         [[density(other.heat, around(one.place)) >= 1.0 for _, other in known] for _, one in known]
     )
@@ -274,7 +279,9 @@ def _moving(
             cells = regions.take(objects)
             return np.asarray((cells.counted - cells.invalid(tolerance)).mean(axis=0))
     heats = [
-        len(piece) * look.heat for look, piece in zip(looks, members, strict=True) if look.stability == 0
+        len(piece) * np.where(look.steady, 0.0, look.heat)  # an overlay beside the object does not move
+        for look, piece in zip(looks, members, strict=True)
+        if look.stability == 0
     ]
     return np.asarray(np.sum(heats, axis=0)) if heats else None
 
