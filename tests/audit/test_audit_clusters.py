@@ -158,6 +158,7 @@ def test_an_overlay_is_a_finding_and_its_place_is_told() -> None:
     assert cluster.spread < 0.1
     assert cluster.mean_map.sum() == pytest.approx(1)
     assert np.isnan(cluster.invalid_lift)
+    assert "60 maps of class a stay around rows 1 to" in cluster.in_words
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
