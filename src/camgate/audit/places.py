@@ -16,11 +16,9 @@ from camgate.audit.resampling import REPLICATES, group_counts
 
 LEVEL = 0.95
 """Of the one-sided lower bound of a stability."""
-UNSTEADY = 0.4
-"""Deviation of a cell's heat over images, relative to its mean, from which the cell is not steady.
-
-Measured (docs/clusters.md): under an overlay 0.1 to 0.3, where objects pass 0.55 and more.
-"""
+UNSTEADY = 0.5
+"""Distance of the quartiles of a cell's heat over images, relative to the median, beyond which the cell is
+not steady: under overlays 0.03 to 0.4, where objects pass mostly 0.5 to 2."""
 LEAST_STEADY = 0.15
 """Share of the heat in steady cells below which nothing is steady."""
 _STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -46,12 +44,14 @@ class Look:
         heat: mean of the maps, each scaled to a mass of 1; float64 `(h, w)`.
         place: bool `(h, w)`, the fewest cells that hold half of the steady heat, or of all heat where too
             little is steady.
+        steady: bool `(h, w)`, cells whose heat is about the same in most images.
         stability: of the place, 0..1; 0 where too little heat is steady, NaN with fewer than two groups.
         low: its one-sided lower bound.
     """
 
     heat: np.ndarray
     place: np.ndarray
+    steady: np.ndarray
     stability: float
     low: float
 
@@ -67,10 +67,10 @@ def look_of(maps: np.ndarray, codes: np.ndarray, *, seed: int | None) -> Look:
     heat, steady = mean_map(maps), steady_cells(maps)
     if heat[steady].sum() < LEAST_STEADY:
         unknown = float("nan") if codes.max() < 1 else 0.0
-        return Look(heat, place_of(heat), unknown, unknown)
+        return Look(heat, place_of(heat), steady, unknown, unknown)
     # With the cells around it, where a place that moves would show.
     stability, low = position_stability(maps, codes, seed=seed, window=around(steady))
-    return Look(heat, place_of(np.where(steady, heat, 0.0)), stability, low)
+    return Look(heat, place_of(np.where(steady, heat, 0.0)), steady, stability, low)
 
 
 def unit(maps: np.ndarray) -> np.ndarray:
@@ -89,17 +89,17 @@ def _divided(rows: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def steady_cells(maps: np.ndarray) -> np.ndarray:
-    """Cells that get more than their share of heat, and in every image about as much; bool `(h, w)`.
+    """Cells that get more than their share of heat, and in most images about as much; bool `(h, w)`.
 
     A map often shows two things, an overlay and the object that stands somewhere else in each image. The
-    heat of cells that an object passes comes and goes; that of an overlay does not.
+    heat of cells that an object passes comes and goes; that of an overlay does not. Quartiles, since a
+    few images may lack the overlay.
 
     Args:
         maps: float `(n, h, w)`, >= 0, none dead.
     """
-    shares = _shares(maps)
-    mean = shares.mean(axis=0)
-    return np.asarray((mean * mean.size > 1.0) & (shares.std(axis=0) <= UNSTEADY * mean))
+    low, middle, high = np.quantile(_shares(maps), (0.25, 0.5, 0.75), axis=0)
+    return np.asarray((middle * middle.size > 1.0) & (high - low <= UNSTEADY * middle))
 
 
 def position_stability(
@@ -107,11 +107,12 @@ def position_stability(
 ) -> tuple[float, float]:
     """How steadily maps of different groups look at one place.
 
-    `(S - R) / (1 - R)`: S is the mean cosine of two maps of different groups, R that of a map with itself
-    moved by one cell (up, down, left and right; what moves in over the edge repeats the edge). 1: all look
-    at exactly the same place. 0 and below: the place moves by a cell or more, so negative values are given
-    as 0. Pairs inside one group count for nothing: neighbouring frames of a video resemble each other
-    whatever the model looks at.
+    The median over maps of `(c^2 - R) / (1 - R)`: c is the cosine of a map with the mean map of all other
+    groups, so that c^2 is about its cosine with another single map, and R the median cosine of a map with
+    itself moved by one cell (up, down, left and right; what moves in over the edge repeats the edge). 1:
+    all look at exactly the same place. 0 and below: the place moves by a cell or more, so negative values
+    are given as 0. A map's own group counts for nothing: neighbouring frames of a video resemble each
+    other whatever the model looks at.
 
     Args:
         maps: float `(n, h, w)`, >= 0, none dead.
@@ -129,25 +130,20 @@ def position_stability(
     vectors = unit(maps * seen)
     sums = np.zeros((groups, vectors.shape[1]))
     np.add.at(sums, codes, vectors)
-    sizes = np.bincount(codes, minlength=groups).astype(np.float64)
-    moved = np.bincount(codes, _resemblance_moved(maps, vectors, seen), minlength=groups)
-    own = (sums**2).sum(axis=1)
-
-    def of(counts: np.ndarray) -> np.ndarray:
-        squares = counts**2
-        pairs = (counts @ sizes) ** 2 - squares @ sizes**2
-        alike = ((counts @ sums) ** 2).sum(axis=1) - squares @ own
-        between = np.divide(alike, pairs, out=np.zeros(len(counts)), where=pairs > 0)
-        nearby = (counts @ moved) / (counts @ sizes)
-        room = 1.0 - nearby
-        share = np.divide(between - nearby, room, out=np.zeros(len(counts)), where=room > _FLAT)
-        return np.asarray(np.clip(share, 0.0, 1.0))
-
-    value = float(of(np.ones((1, groups)))[0])
+    others = _divided(sums.sum(axis=0) - sums, np.linalg.norm(sums.sum(axis=0) - sums, axis=1))
+    alike = np.clip((vectors * others[codes]).sum(axis=1), 0.0, 1.0) ** 2
+    moved = float(np.median(_resemblance_moved(maps, vectors, seen)))
+    if 1.0 - moved <= _FLAT:
+        return 0.0, 0.0
+    share = np.clip((alike - moved) / (1.0 - moved), 0.0, 1.0)
+    value = float(np.median(share))
     if seed is None:
         return value, value
-    samples = of(group_counts(np.random.default_rng(seed), groups, REPLICATES).astype(np.float64))
-    return value, min(value, float(np.quantile(samples, 1 - LEVEL)))
+    counts = group_counts(np.random.default_rng(seed), groups, REPLICATES)
+    order = np.argsort(share, kind="stable")
+    weight = np.cumsum(counts[:, codes[order]], axis=1)
+    medians = share[order][(2 * weight < weight[:, -1:]).sum(axis=1)]
+    return value, min(value, float(np.quantile(medians, 1 - LEVEL)))
 
 
 def _resemblance_moved(maps: np.ndarray, vectors: np.ndarray, seen: np.ndarray) -> np.ndarray:
