@@ -12,6 +12,7 @@ import pandas as pd
 from zoo import Entry
 
 from camgate import AuditResult, Policy, judge
+from camgate.audit.clusters import clusters_of
 from camgate.audit.summary import Composites, Measures, background_gap, summarise
 from camgate.gate.measure import decide
 
@@ -27,7 +28,7 @@ def collect(entries: Iterable[Entry], out: Path) -> tuple[pd.DataFrame, pd.DataF
         if (folder / "peers.json").is_file():
             result = AuditResult.load(folder / "audit")
             truth, peers = (json.loads((folder / f"{name}.json").read_text()) for name in ("truth", "peers"))
-            rows.append(_row(entry, result, truth, peers))
+            rows.append(_row(entry, result, truth, peers) | _hidden(folder, result))
             power += _on_fewer_images(entry, result)
             print(f"{entry.name}: {rows[-1]['verdict']}, reliance {rows[-1]['reliance']:+.3f}", flush=True)
     return pd.DataFrame(rows), pd.DataFrame(power)
@@ -70,6 +71,13 @@ def _row(entry: Entry, result: AuditResult, truth: dict[str, Any], peers: dict[s
         "audit_seconds": peers["seconds"],
     }
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _hidden(folder: Path, result: AuditResult) -> dict[str, Any]:
+    """Fixed places that the clusters of the same heatmaps show without a single annotation."""
+    with np.load(folder / "maps.npz") as held:
+        found = clusters_of(result.scores, held["maps"], None, tolerance=1, seed=result.settings.seed)
+    return {"fixed_hidden": len(found.findings)}
 
 
 def _on_fewer_images(entry: Entry, result: AuditResult) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def left_out(score: np.ndarray, biased: np.ndarray, kinds: np.ndarray) -> tuple[
     flagged, limits = np.zeros(len(score), dtype=bool), []
     for kind in np.unique(kinds):
         others = (kinds != kind) & np.isfinite(score)
-        candidates = np.sort(score[others])
+        candidates = np.unique(score[others])
         middles = (candidates[1:] + candidates[:-1]) / 2
         gain = [
             np.mean(score[others & biased] > limit) - np.mean(score[others & ~biased] > limit)

@@ -49,6 +49,9 @@ def decisions(rows: pd.DataFrame) -> dict[str, np.ndarray]:
         "camgate, interventions only: FAIL": status("background_gap_status", "FAIL")
         | status("background_flips_status", "FAIL"),
         "camgate, heatmap only: lift above its limit": (rows["invalid_lift_low"] > LIFT).to_numpy(),
+        "camgate, clusters alone, all annotations hidden: a fixed place": (
+            rows["fixed_hidden"] > 0
+        ).to_numpy(),
         "share on object below 0.5 (EBPG)": (rows["share_on_object"] < 0.5).to_numpy(),
         "overlap at half below 0.5 (rai-check-dl)": (rows["overlap_at_half"] < 0.5).to_numpy(),
         "border mass above 0.30 (bnnr)": (rows["border_mass"] > 0.30).to_numpy(),
@@ -120,6 +123,7 @@ def write_page(rows: pd.DataFrame, power: pd.DataFrame, docs: Path, *, planned: 
 
 
 def _head(rows: pd.DataFrame, scored: pd.DataFrame, biased: np.ndarray, planned: int) -> str:
+    between = int(rows["truth"].eq("between").sum())
     networks = ", ".join(f"{n} {name}" for name, n in rows["network"].value_counts().items())
     return f"""# How often the gate is right
 
@@ -129,13 +133,13 @@ Models are trained on rendered scenes of an underpass in which a shortcut goes w
 100 % of the images, and audited blind by the default policy on 400 new images from the same source. Whether
 a model is biased is decided by its behaviour alone: *reliance*, the accuracy where every image carries the
 shortcut of its class minus that with shortcuts at random, on 2,000 pairs of scenes that differ in nothing
-else. Biased: 10 points and more. Clean: 2 points and less. Models in between ({int(rows["truth"].eq("between").sum())})
-are in the table of results and are not scored.
+else. Biased: 10 points and more. Clean: 2 points and less. The {between} models in between are in the table of
+results and are not scored.
 
 Measured so far: {len(rows)} of {planned} planned models ({networks}). Shortcuts outside the object:
-{int(biased.sum())} biased and {int((~biased).sum())} clean models. Intervals of rates are Clopper-Pearson's, of
-AUROC a bootstrap over models. Many models share a network and a kind of shortcut, so they are less independent
-than these intervals take them to be. Results: [results.csv](../benchmarks/efficacy/results.csv).
+{int(biased.sum())} biased and {int((~biased).sum())} clean models. Intervals of rates are Clopper-Pearson's,
+of AUROC a bootstrap over models. Many models share a network and a kind of shortcut, so they are less
+independent than these intervals take them to be. Results: [results.csv](../benchmarks/efficacy/results.csv).
 
 Reliance and background gap are relatives: both change the background and watch the accuracy. The gap needs no
 second rendering of the same scene and knows nothing of the shortcut, but that it agrees with reliance is less

@@ -68,6 +68,24 @@ class AuditSettings(BaseModel):
     """Whether the explainer was held against untrained networks."""
 
 
+class ClusterRecord(BaseModel):
+    """One way in which the model looks at a class; see `camgate.audit.clusters.Cluster`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    images: int
+    groups: int
+    mean_map: tuple[tuple[float, ...], ...]
+    invalid_activation: float | None
+    invalid_lift: float | None
+    stability: float | None
+    stability_low: float | None
+    spread: float
+    fixed_place: bool
+    in_words: str
+
+
 @dataclass(frozen=True)
 class GalleryItem:
     """One audited image kept for the eye.
@@ -107,6 +125,7 @@ class AuditResult:
         interventions: one row per composite (`INTERVENTION_COLUMNS`), None where switched off.
         baselines: mean invalid activation of a uniform, a centred and a shuffled-region map.
         sanity: how much maps of the untrained network resemble these, None where it was not asked for.
+        clusters: the ways in which the model looks at each class, those that never move marked.
         gallery: pictures to look at.
         region_free: classes whose images all have no valid region (`empty`).
         warnings: sentences a reader of the report must see.
@@ -123,6 +142,7 @@ class AuditResult:
     interventions: pd.DataFrame | None
     baselines: dict[str, float]
     sanity: Sanity | None = None
+    clusters: tuple[ClusterRecord, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
     region_free: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -140,6 +160,7 @@ class AuditResult:
             "data_digest": self.data_digest,
             "baselines": self.baselines,
             "sanity": None if self.sanity is None else self.sanity.model_dump(mode="json"),
+            "clusters": [cluster.model_dump(mode="json") for cluster in self.clusters],
             "region_free": list(self.region_free),
             "warnings": list(self.warnings),
             "versions": self.versions,
@@ -209,7 +230,7 @@ class AuditResult:
                     for number, entry in enumerate(index)
                 )
             settings = AuditSettings.model_validate(meta.pop("settings"))
-            sanity = meta.pop("sanity")
+            sanity, clusters = meta.pop("sanity"), meta.pop("clusters")
             scores = pd.read_parquet(root / "scores.parquet")
             table = root / "interventions.parquet"
             if settings.interventions and not table.is_file():
@@ -218,6 +239,7 @@ class AuditResult:
             return cls(
                 settings=settings,
                 sanity=None if sanity is None else Sanity.model_validate(sanity),
+                clusters=tuple(ClusterRecord.model_validate(cluster) for cluster in clusters),
                 scores=scores,
                 interventions=interventions,
                 gallery=gallery,

@@ -13,9 +13,10 @@ import torch
 
 from camgate.audit.baselines import baselines
 from camgate.audit.causal import Images, run_interventions
+from camgate.audit.clusters import Cluster, clusters_of
 from camgate.audit.gallery import even_sample, make_gallery
 from camgate.audit.onepass import heatmap_pass
-from camgate.audit.result import AuditResult, AuditSettings
+from camgate.audit.result import AuditResult, AuditSettings, ClusterRecord
 from camgate.audit.sanity import Sanity, check_sanity
 from camgate.data.cells import as_text
 from camgate.data.dataset import ImageDataset, make_loader
@@ -164,6 +165,12 @@ def audit(
     )
     scores = _score_table(found.table, rows, settings)
     region_free = _region_free(scores)
+    report("clusters", 0, 1)
+    clusters = clusters_of(
+        scores, found.maps, found.regions, tolerance=settings.tolerance, seed=settings.seed
+    )
+    report("clusters", 1, 1)
+    warnings = (*warnings, *(_unmoved(cluster) for cluster in clusters.findings))
     images = Images(dataset)
     table = None
     if interventions:
@@ -179,12 +186,36 @@ def audit(
         interventions=table,
         baselines=baselines(scores, found.maps, found.regions, settings),
         sanity=found_sanity,
+        clusters=tuple(_record(cluster) for cluster in clusters.found),
         gallery=make_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
         region_free=region_free,
         warnings=tuple(warnings),
         versions={name: metadata.version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model_uri=model.model_uri,
+    )
+
+
+def _unmoved(cluster: Cluster) -> str:
+    return f"Fixed place: {cluster.in_words} Objects move, overlays do not."
+
+
+def _record(cluster: Cluster) -> ClusterRecord:
+    def known(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return ClusterRecord(
+        label=cluster.label,
+        images=cluster.images,
+        groups=cluster.groups,
+        mean_map=tuple(tuple(round(float(cell), 6) for cell in row) for row in cluster.mean_map),
+        invalid_activation=known(cluster.invalid_activation),
+        invalid_lift=known(cluster.invalid_lift),
+        stability=known(cluster.stability),
+        stability_low=known(cluster.stability_low),
+        spread=cluster.spread,
+        fixed_place=cluster.fixed_place,
+        in_words=cluster.in_words,
     )
 
 

@@ -270,6 +270,7 @@ def summarise(result: AuditResult) -> dict[str, float]:
         numbers["accuracy_original"] = gap.original
         numbers["accuracy_same_class"] = gap.same_class
         numbers["accuracy_other_class"] = gap.other_class
+    numbers["fixed_places"] = sum(cluster.fixed_place for cluster in result.clusters)
     for name in ("similarity", "high", "between_images", "ssim", "dead"):
         value = getattr(result.sanity, name, None)
         if value is not None:

@@ -218,6 +218,23 @@ def background_flips(context: Context, options: AtMost) -> CheckResult:
     )
 
 
+@check("fixed_place", AtMost, "heatmap")
+def fixed_place(context: Context, options: AtMost) -> CheckResult:
+    """Clusters of heatmaps that stay in one place of the image: objects move, overlays do not."""
+    fixed = [cluster for cluster in context.result.clusters if cluster.fixed_place]
+    failed = len(fixed) > options.max
+    told = f": {fixed[0].in_words.rstrip('.')}" if fixed else ""
+    return CheckResult(
+        name="fixed_place",
+        status=Status.FAIL if failed else Status.PASS,
+        reason="fixed_place" if failed else "ok",
+        message=f"{len(fixed)} of {len(context.result.clusters)} clusters of heatmaps never move{told}",
+        value=float(len(fixed)),
+        limit=options.max,
+        n=sum(cluster.images for cluster in context.result.clusters),
+    )
+
+
 def _flipped(result: AuditResult) -> tuple[str, ...]:
     """Images that lose most of their label's probability between the two arms."""
     table = result.interventions

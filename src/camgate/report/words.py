@@ -46,6 +46,7 @@ REASONS = {
     "explainer_not_sane": "heatmaps of the untrained network look alike, so heatmaps decide nothing here",
     "gate_blind": "too few planted shortcuts were blocked for a PASS to mean much",
     "too_few_mutants": "too few mutants relied on what was planted in them",
+    "fixed_place": "heatmaps of many images stay in one place, as overlays do and objects do not",
     "used_but_unseen": "the decision depends on the background, but the heatmaps do not show it",
 }
 
@@ -87,6 +88,7 @@ _CHECKS = {
     "background_flips": CheckWords(
         "Background flips", "How often does another background change the prediction?", "percent"
     ),
+    "fixed_place": CheckWords("Fixed place", "Do heatmaps of many images never move?", "number"),
     "explainer_sanity": CheckWords(
         "Explainer sanity", "Do heatmaps change when all weights are random? (rank correlation)", "ratio"
     ),
