@@ -133,8 +133,8 @@ Models are trained on rendered scenes of an underpass in which a shortcut goes w
 100 % of the images, and audited blind by the default policy on 400 new images from the same source. Whether
 a model is biased is decided by its behaviour alone: *reliance*, the accuracy where every image carries the
 shortcut of its class minus that with shortcuts at random, on 2,000 pairs of scenes that differ in nothing
-else. Biased: 10 points and more. Clean: 2 points and less. The {between} models in between are in the table of
-results and are not scored.
+else. Biased: 10 points and more. Clean: 2 points and less. The {between} models in between are in the table
+of results and are not scored.
 
 Measured so far: {len(rows)} of {planned} planned models ({networks}). Shortcuts outside the object:
 {int(biased.sum())} biased and {int((~biased).sum())} clean models. Intervals of rates are Clopper-Pearson's,
