@@ -117,6 +117,25 @@ def test_undecided_is_exit_code_3(audited: Path, case: Path) -> None:
     assert run.returncode == 3, run.stdout
 
 
+def test_a_drill_is_kept_in_the_audit_folder_and_judged_with_it(audited: Path, case: Path) -> None:
+    arguments = ("--model", "model", "--data", "data", "--policy", "drilled.yaml", "--minutes", "0.01")
+    terms = "audit: {min_images: 10, draws: 1, target_layer: model}\nchecks: {accuracy: {min: 0.0}}\n"
+    (case / "drilled.yaml").write_text(f"{terms}require_drill: true\n", encoding="utf-8")
+    missing = camgate("gate", "--audit", str(audited), "--policy", "drilled.yaml", cwd=case)
+    assert missing.returncode == 4
+    assert "run `camgate drill`" in missing.stdout
+    run = camgate("drill", *arguments, "--audit", str(audited), cwd=case)
+    assert run.returncode == 3, run.stderr  # one mutant in no time is too few
+    assert "On your images and your network this gate blocked" in run.stdout
+    assert "time was up" in run.stdout
+    held = json.loads((audited / "drill.json").read_text(encoding="utf-8"))
+    assert len(held["mutants"]) == 1
+    judged = camgate("gate", "--audit", str(audited), "--policy", "drilled.yaml", "--json", cwd=case)
+    assert judged.returncode == 3
+    assert json.loads(judged.stdout)["reason"] == "too_few_mutants"
+    (audited / "drill.json").unlink()
+
+
 def test_the_report_can_be_written_again(audited: Path, case: Path) -> None:
     before = (audited / "report.html").read_bytes()
     (audited / "report.html").unlink()

@@ -66,6 +66,24 @@ def test_a_folder_is_logged_and_promoted_and_the_champion_is_audited_again_witho
 
 
 @pytest.mark.usefixtures("stores")
+def test_a_policy_that_requires_a_drill_gets_one_of_the_logged_model(squares: Path, saved: str) -> None:
+    policy = {**LENIENT, "require_drill": True, "drill": {"min_mutants": 40}}
+    run = run_audit(data=str(squares), model=saved, policy=policy, audit=AUDIT, drill={"minutes": 0.01})
+    check = run.verdict.check("drill")
+    assert check is not None
+    assert (check.status, check.reason) == (Status.INCONCLUSIVE, "too_few_mutants")
+    drill = Client().get_artifact_version("drill").load()
+    assert drill.model_digest == run.result.model_digest
+    assert len(drill.mutants) == 1
+    client = MlflowClient()
+    assert client.get_run(run.mlflow_run_id).data.metrics["drill/mutants"] == 1.0
+    names = {file.path for file in client.list_artifacts(run.mlflow_run_id, "audit")}
+    assert {"audit/drill.json", "audit/report.html"} <= names
+    page = Path(client.download_artifacts(run.mlflow_run_id, "audit/report.html")).read_text(encoding="utf-8")
+    assert "does this gate see planted shortcuts?" in page
+
+
+@pytest.mark.usefixtures("stores")
 def test_called_directly_it_raises_or_warns_as_the_policy_says(squares: Path, saved: str) -> None:
     options = {"data": str(squares), "model": saved, "model_name": "squares", "audit": AUDIT}
     with pytest.raises(PromotionBlocked, match=r"^Blocked: "):
