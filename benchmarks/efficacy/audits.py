@@ -12,8 +12,9 @@ import torch
 from peers import border_mass, overlap_at_half, share_on_object
 from zoo import AUDIT_IMAGES, NETWORKS, Entry
 
-from camgate import Classifier, Policy, audit
+from camgate import Classifier, Policy, audit, judge
 from camgate.audit.result import AuditResult
+from camgate.audit.summary import summarise
 from camgate.data.dataset import ImageDataset
 from camgate.heatmaps.explainers import Explainer
 from camgate.scenes.dataset import write_scenes
@@ -52,6 +53,26 @@ def audit_one(entry: Entry, out: Path, *, images: int = AUDIT_IMAGES) -> None:
         folder / "maps.npz", maps=maps.astype(np.float32), regions=np.packbits(regions, axis=2)
     )
     (folder / "peers.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def audit_clean_set(entry: Entry, out: Path, *, images: int = AUDIT_IMAGES // 2) -> None:
+    """Audit on scenes in which the shortcut falls at random: a test set that does not share the flaw."""
+    classifier = Classifier.load(out / entry.name / "model")
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = write_scenes(
+            Path(scratch) / "data",
+            per_class={"test": images // len(CLASSES)},
+            shortcut=entry.kind,
+            seed=7000 + entry.seed,
+            size=NETWORKS[entry.network].size,
+            coco=False,
+        )
+        result = audit(classifier, manifest, **Policy.default().audit_options(), gallery_worst=0)
+    numbers = summarise(result)
+    verdict = judge(result, Policy.default())
+    names = ("accuracy", "invalid_lift", "background_gap", "background_flips")
+    facts = {"verdict": verdict.status.value, **{name: numbers[name] for name in names}}
+    (out / entry.name / "clean_set.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def look(classifier: Classifier, dataset: ImageDataset, result: AuditResult) -> tuple[np.ndarray, np.ndarray]:

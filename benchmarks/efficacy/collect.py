@@ -28,7 +28,7 @@ def collect(entries: Iterable[Entry], out: Path) -> tuple[pd.DataFrame, pd.DataF
         if (folder / "peers.json").is_file():
             result = AuditResult.load(folder / "audit")
             truth, peers = (json.loads((folder / f"{name}.json").read_text()) for name in ("truth", "peers"))
-            rows.append(_row(entry, result, truth, peers) | _hidden(folder, result))
+            rows.append(_row(entry, result, truth, peers) | _hidden(folder, result) | _clean_set(folder))
             power += _on_fewer_images(entry, result)
             print(f"{entry.name}: {rows[-1]['verdict']}, reliance {rows[-1]['reliance']:+.3f}", flush=True)
     return pd.DataFrame(rows), pd.DataFrame(power)
@@ -71,6 +71,13 @@ def _row(entry: Entry, result: AuditResult, truth: dict[str, Any], peers: dict[s
         "audit_seconds": peers["seconds"],
     }
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _clean_set(folder: Path) -> dict[str, Any]:
+    """What an audit on scenes with shortcuts at random said, where one was made."""
+    file = folder / "clean_set.json"
+    facts = json.loads(file.read_text()) if file.is_file() else {}
+    return {f"clean_set_{name}": value for name, value in facts.items()}
 
 
 def _hidden(folder: Path, result: AuditResult) -> dict[str, Any]:

@@ -130,6 +130,7 @@ def power(table: pd.DataFrame, folder: Path) -> None:
                     share.index, share, style, color=COLOURS[truth], label=f"{truth} models that {what}"
                 )
         axis.set(xlabel="audited images", title=str(check).replace("_", " "), xscale="log")
+        axis.minorticks_off()
         axis.set_xticks([25, 50, 100, 200, 400], labels=["25", "50", "100", "200", "400"])
     axes[0].set_ylabel("share of models")
     axes[0].legend(fontsize=7, frameon=False)

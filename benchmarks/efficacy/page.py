@@ -112,6 +112,7 @@ def write_page(rows: pd.DataFrame, power: pd.DataFrame, docs: Path, *, planned: 
             _table("reliance", ["models", "FAIL", "not PASS", "gap FAIL", "lift FAIL"], _by_reliance(rows)),
             "![Power](images/efficacy-power.png)\n",
             "Decisions of each check on the pooled images alone, donors from all 400.\n",
+            _clean_set(rows),
             _sanity(rows),
             _disagreement(rows),
             _wrong(scored, biased),
@@ -221,6 +222,31 @@ def _by_reliance(rows: pd.DataFrame) -> list[tuple[str, ...]]:
             )
         )
     return lines
+
+
+def _clean_set(rows: pd.DataFrame) -> str:
+    """Biased models, audited where the shortcut goes with no class."""
+    if "clean_set_verdict" not in rows:
+        return ""
+    part = rows[rows["clean_set_verdict"].notna() & ~rows["inside"]]
+    lines: list[tuple[str, ...]] = []
+    for truth, group in part.groupby("truth"):
+        lines.append(
+            (
+                f"{truth} ({len(group)})",
+                *(
+                    _span(group[f"clean_set_{name}"])
+                    for name in ("background_gap", "background_flips", "invalid_lift", "accuracy")
+                ),
+                rate(group["clean_set_verdict"].ne("PASS").to_numpy()),
+            )
+        )
+    head = ["gap", "flips", "lift", "accuracy", "not PASS"]
+    return (
+        "## Audited on a clean set\n\n"
+        "Models of 90 %, audited on 200 scenes in which the shortcut falls at random. No background speaks "
+        "for a class there, so the gap is blind; the flips are not.\n\n" + _table("models", head, lines)
+    )
 
 
 def _sanity(rows: pd.DataFrame) -> str:
