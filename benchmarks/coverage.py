@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -241,6 +242,13 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 def coverage_section(found: pd.DataFrame, samples: dict[str, int]) -> str:
     """What stands between the markers of the page."""
     counts = ", ".join(f"{count} samples each for the {TITLES[name]}" for name, count in samples.items())
+    below, above = int((found["covered"] < 93).sum()), int((found["covered"] > 97).sum())
+    measured = textwrap.fill(
+        f"Measured on simulated data: {len(found) // len(samples)} settings for each kind of interval, "
+        f"{counts}; seed {SEED}. In percent; nominal is {100 * LEVEL:.0f}. Of {len(found)} settings "
+        f"{len(found) - below - above} cover 93 to 97, {above} more than that, {below} less.",
+        110,
+    )
     by_groups, inside = [], []
     for (measure, groups), part in found.groupby(["measure", "groups"], sort=False):
         ours, naive = part["covered"], part["naive"]
@@ -274,16 +282,9 @@ def coverage_section(found: pd.DataFrame, samples: dict[str, int]) -> str:
     ]
     ends = ["interval", "groups", "lowest", "median", "highest", "under 93", "worst below", "worst above"]
     setting = ["interval", "groups", "images a group", "correlation", "shape", "covered", "below", "above"]
-    return f"""Measured on: simulated data, {len(found) // len(samples)} settings for each kind of interval
-({counts}; seed {SEED}). In
-percent; nominal is {100 * LEVEL:.0f}.
+    return f"""{measured}
 
-{
-        markdown(
-            [*ends, "naive lowest", "naive median"],
-            by_groups,
-        )
-    }
+{markdown([*ends, "naive lowest", "naive median"], by_groups)}
 
 *below* and *above*: the whole interval lies below or above the truth (nominal 2.5 each); a gate that wants
 small values would wrongly pass or wrongly fail. *naive*: the percentile bootstrap over images, and Wilson's
@@ -339,7 +340,7 @@ def main() -> None:
         print(f"{TITLES[measure]}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     found = pd.DataFrame(rows)
     if options.csv:
-        found.to_csv(options.csv, index=False, float_format="%.2f")
+        found.to_csv(options.csv, index=False, float_format="%.5g")
     sections = {"coverage": coverage_section(found, samples), "detectable": detectable_section()}
     print("\n\n".join(sections.values()))
     if not options.quick:

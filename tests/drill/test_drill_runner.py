@@ -82,7 +82,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def drilled(candidate: Classifier, manifest: pd.DataFrame) -> DrillResult:
-    plan = [(Stamp("patch", 0.05), False), (Stamp("patch", 0.05), True), (Stamp("frame", 0.10), False)]
+    plan = [(Stamp("frame", 0.10), False), (Stamp("patch", 0.10), True), (Stamp("cast", 1.0), False)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "planned", lambda: plan)
         return run_drill(candidate, manifest, POLICY, audit_images=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +28,19 @@ POLICY = {
 def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Bootstraps made, and rows that they looked at."""
     done = {"bootstraps": 0, "rows": 0}
-    sums, counts = resampling.resampled_sums, resampling.group_counts
+    sums, samples = resampling.resampled_sums, resampling.group_samples
 
     def counted_sums(columns: np.ndarray, **options: int) -> np.ndarray:
         done["bootstraps"] += 1
         done["rows"] += len(columns)
         return sums(columns, **options)
 
-    def counted_counts(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    def counted_samples(count: int, step: int, **options: int) -> Iterator[np.ndarray]:
         done["rows"] += count
-        return counts(rng, count, size)
+        return samples(count, step, **options)
 
     monkeypatch.setattr(statistics, "resampled_sums", counted_sums)
-    monkeypatch.setattr(gaps, "group_counts", counted_counts)
+    monkeypatch.setattr(gaps, "group_samples", counted_samples)
     return done
 
 

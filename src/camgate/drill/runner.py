@@ -204,12 +204,12 @@ class _Bench:
         )
         facts: dict[str, Any] = {"kind": stamp.kind, "area": stamp.area, "neutral": neutral}
 
-        def measured(model: Classifier) -> list[float]:
-            return [accuracy(model, images, self._pictures.labels) for images in (own, other)]
+        def measured(model: Classifier) -> tuple[float, float]:
+            aligned, random = (accuracy(model, images, self._pictures.labels) for images in (own, other))
+            return aligned, random
 
         def enough(model: Classifier) -> bool:
-            with_own, with_other = measured(model)
-            return not neutral and with_own - with_other >= BIASED
+            return not neutral and _role(*measured(model), self._accuracy, neutral) == "biased"
 
         model = refit(
             self._candidate,
