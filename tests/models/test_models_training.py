@@ -103,12 +103,29 @@ def test_early_stopping_keeps_the_best_epoch(noisy_squares: pd.DataFrame) -> Non
     assert validation_loss(result, noisy_squares) == pytest.approx(kept, rel=1e-4)
 
 
+def test_training_is_quiet_when_lightning_was_imported_under_its_other_name() -> None:
+    code = (
+        "import logging, sys, lightning.pytorch, pytorch_lightning\n"
+        "from lightning_utilities.core.rank_zero import rank_zero_info\n"
+        "from camgate.models.surroundings import quiet_lightning\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        "rank_zero_info('before')\n"
+        "with quiet_lightning():\n"
+        "    rank_zero_info('during')\n"
+        "rank_zero_info('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    said = done.stdout + done.stderr
+    assert "before" in said and "after" in said and "during" not in said
+
+
 def test_nothing_around_is_changed(
     squares: pd.DataFrame,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    pytest.importorskip("lightning.pytorch")  # which sets its logger's level when it is first imported
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())

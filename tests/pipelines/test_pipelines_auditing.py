@@ -68,7 +68,7 @@ def test_a_folder_is_logged_and_promoted_and_the_champion_is_audited_again_witho
 @pytest.mark.usefixtures("stores")
 def test_a_policy_that_requires_a_drill_gets_one_of_the_logged_model(squares: Path, saved: str) -> None:
     policy = {**LENIENT, "require_drill": True, "drill": {"min_mutants": 40}}
-    run = run_audit(data=str(squares), model=saved, policy=policy, audit=AUDIT, drill={"minutes": 0.01})
+    run = run_audit(data=str(squares), model=saved, policy=policy, audit=AUDIT, drill={"minutes": 1e-4})
     check = run.verdict.check("drill")
     assert check is not None
     assert (check.status, check.reason) == (Status.INCONCLUSIVE, "too_few_mutants")

@@ -13,11 +13,14 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+"""The package under both its names: they share one logger, and the one imported last names it."""
+
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """No Lightning advertisements, device tables or advice about workers."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
