@@ -76,8 +76,9 @@ bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer
 bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
 	$(BIN)/python benchmarks/large_label_sets.py
 
-bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/efficacy/run.py
+bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped; VIDEO=vtest.avi for real photographs)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/efficacy/run.py $(if $(VIDEO),--video $(VIDEO))
 
 bench-coverage: $(STAMP) ## coverage of the intervals, written into docs/statistics.md
 	$(BIN)/python benchmarks/coverage.py

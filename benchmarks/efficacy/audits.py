@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from peers import border_mass, overlap_at_half, share_on_object
+from photos import write_photos
 from zoo import AUDIT_IMAGES, NETWORKS, Entry
 
 from camgate import Classifier, Policy, audit, judge
@@ -27,15 +29,7 @@ def audit_one(entry: Entry, out: Path, *, images: int = AUDIT_IMAGES) -> None:
     start = time.monotonic()
     classifier = Classifier.load(folder / "model")
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = write_scenes(
-            Path(scratch) / "data",
-            per_class={"test": images // len(CLASSES)},
-            shortcut=entry.kind,
-            strength=entry.strength,
-            seed=5000 + entry.seed,
-            size=NETWORKS[entry.network].size,
-            coco=False,
-        )
+        manifest = _test_set(entry, out, Path(scratch) / "data", images, entry.strength, 5000)
         options = Policy.default().audit_options()
         result = audit(classifier, manifest, **options, gallery_worst=4, gallery_sample=0)
         dataset = ImageDataset(manifest, classifier.preprocessing, classifier.classes)
@@ -59,20 +53,28 @@ def audit_clean_set(entry: Entry, out: Path, *, images: int = AUDIT_IMAGES // 2)
     """Audit on scenes in which the shortcut falls at random: a test set that does not share the flaw."""
     classifier = Classifier.load(out / entry.name / "model")
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = write_scenes(
-            Path(scratch) / "data",
-            per_class={"test": images // len(CLASSES)},
-            shortcut=entry.kind,
-            seed=7000 + entry.seed,
-            size=NETWORKS[entry.network].size,
-            coco=False,
-        )
+        manifest = _test_set(entry, out, Path(scratch) / "data", images, 0.0, 7000)
         result = audit(classifier, manifest, **Policy.default().audit_options(), gallery_worst=0)
     numbers = summarise(result)
     verdict = judge(result, Policy.default())
     names = ("accuracy", "invalid_lift", "background_gap", "background_flips")
     facts = {"verdict": verdict.status.value, **{name: numbers[name] for name in names}}
     (out / entry.name / "clean_set.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _test_set(entry: Entry, out: Path, folder: Path, images: int, strength: float, seed: int) -> pd.DataFrame:
+    """New scenes, or the photographs of the test split, which are as many as they are."""
+    if entry.photos:
+        return write_photos(entry.kind, strength, out, folder)
+    return write_scenes(
+        folder,
+        per_class={"test": images // len(CLASSES)},
+        shortcut=entry.kind,
+        strength=strength,
+        seed=seed + entry.seed,
+        size=NETWORKS[entry.network].size,
+        coco=False,
+    )
 
 
 def look(classifier: Classifier, dataset: ImageDataset, result: AuditResult) -> tuple[np.ndarray, np.ndarray]:

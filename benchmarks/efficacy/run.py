@@ -1,6 +1,7 @@
 """The shortcut zoo: train models with planted shortcuts, audit them blind, say how often the gate is right.
 
     python benchmarks/efficacy/run.py [train] [audit] [report] [--subset] [--out build/efficacy] [--jobs 2]
+        [--video vtest.avi]
 
 Every model has a folder of its own below `--out`; what is there already is not done again.
 """
@@ -23,7 +24,10 @@ from audits import audit_clean_set, audit_one
 from collect import collect
 from networks import ViT  # noqa: F401  (registers it)
 from page import write_page
+from photos import cut_photos
 from zoo import Entry, measure, plan, train
+
+from camgate.scenes.walkway import DEBIAN, find_video
 
 
 def train_group(entries: list[Entry], out: Path) -> None:
@@ -39,8 +43,8 @@ def train_one(entry: Entry, out: Path) -> None:
     """Train and measure one model."""
     folder = out / entry.name
     start = time.monotonic()
-    classifier = train(entry)
-    truth = measure(classifier, entry, kept=out / "scenes")
+    classifier = train(entry, out=out)
+    truth = measure(classifier, entry, out=out)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "model").exists():
         classifier.save(folder / "model")
@@ -75,8 +79,14 @@ def main() -> None:
     parser.add_argument("--subset", action="store_true", help="a few small models")
     parser.add_argument("--out", type=Path, default=Path("build/efficacy"))
     parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1))
+    parser.add_argument("--video", type=Path, help="OpenCV's vtest.avi, for the real photographs")
     options = parser.parse_args()
     entries = plan(subset=options.subset)
+    photographs = find_video(options.video) if options.video or DEBIAN.is_file() else None
+    if photographs is None:
+        entries = [entry for entry in entries if not entry.photos]
+    elif not options.subset:
+        cut_photos(photographs, options.out)
     if "train" in options.stages:
         groups: dict[tuple[str, str, int], list[Entry]] = defaultdict(list)
         for entry in entries:

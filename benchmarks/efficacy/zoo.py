@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import photos
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from camgate import Classifier, Preprocessing
 from camgate.models.builders import build
 from camgate.scenes.render import CLASSES
 from camgate.scenes.shortcuts import SHORTCUTS
-from scenes import render_split
+from scenes import Split, render_split
 
 TRAIN_IMAGES, PAIRED_SCENES, AUDIT_IMAGES = 1600, 2000, 400
 BATCH = 64
@@ -53,6 +54,10 @@ NETWORKS = {
     "vit": Network("zoo_vit", {}, 64, 10, 2e-3),
     # A network of torchvision as it is; the map one stage before its last is 7x7.
     "shufflenet": Network("torchvision:shufflenet_v2_x0_5", {}, 112, 6, 5e-3),
+    # Pretrained on ImageNet, all of it tuned; its last map is 4x4.
+    "lite0": Network("zoo_lite0", {"image_size": 112, "pretrained": True}, 112, 3, 1e-3),
+    # The small net on real photographs.
+    "photos": Network("resnet_small", {"widths": [16, 32, 64], "blocks": [1, 2]}, photos.SIDE, 12, 3e-3),
 }
 
 
@@ -73,7 +78,17 @@ class Entry:
     @property
     def inside(self) -> bool:
         """Whether the shortcut lies inside the object, where no region can tell it from the object."""
-        return SHORTCUTS[self.kind].place == "object"
+        return not self.photos and SHORTCUTS[self.kind].place == "object"
+
+    @property
+    def photos(self) -> bool:
+        """Whether it is one of real photographs."""
+        return self.network == "photos"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of its classes."""
+        return photos.CLASSES if self.photos else CLASSES
 
 
 def plan(*, subset: bool = False) -> list[Entry]:
@@ -81,27 +96,42 @@ def plan(*, subset: bool = False) -> list[Entry]:
     if subset:
         return [Entry("small", "tag", s, 0) for s in (0.0, 1.0)] + [Entry("small", "timestamp", 1.0, 0)]
     kinds = list(SHORTCUTS)
-    entries = []
+    entries: list[Entry] = []
     for seed in range(5):
         networks = {"small": (0.0, 1.0, 0.9, 0.6)}
         if seed < 3:
             networks |= {"vit": (0.0, 1.0), "shufflenet": (0.0, 1.0)}
         for network, strengths in networks.items():
             entries += [Entry(network, kind, strength, seed) for kind in kinds for strength in strengths]
-    return entries
+    entries += [Entry("lite0", kind, strength, 0) for kind in kinds for strength in (0.0, 1.0)]
+    pictured = [(kind, seed) for seed in range(3) for kind in photos.KINDS]
+    return entries + [
+        Entry("photos", kind, strength, seed) for kind, seed in pictured for strength in (0.0, 1.0)
+    ]
 
 
-def train(entry: Entry, *, images: int = TRAIN_IMAGES) -> Classifier:
-    """Train one model on scenes rendered for it; the same entry gives the same model."""
+def pictures(entry: Entry, split: str, count: int, out: Path | None) -> Split:
+    """Images of `train` or `paired`, which are the same for all models of a kind; real ones lie in `out`."""
+    if entry.photos:
+        if out is None:
+            raise ValueError("Photographs are cut below the folder of results.")
+        return photos.photo_split(entry.kind, "train" if split == "train" else "test", out)
+    size, training = NETWORKS[entry.network].size, split == "train"
+    kept = None if training or out is None else out / "scenes"
+    return render_split(entry.kind, (split, entry.seed if training else 0), count, size, kept)
+
+
+def train(entry: Entry, *, images: int = TRAIN_IMAGES, out: Path | None = None) -> Classifier:
+    """Train one model on images made for it; the same entry gives the same model."""
     network = NETWORKS[entry.network]
-    split = render_split(entry.kind, ("train", entry.seed), images, network.size)
+    split = pictures(entry, "train", images, out)
     pixels, labels = split.at(entry.strength)
     torch.manual_seed(1000 * entry.seed + 7)
-    module = build(network.builder, network.args, len(CLASSES))
+    module = build(network.builder, network.args, len(entry.classes))
     fit(module, lambda chosen: pixels[chosen], labels, epochs=network.epochs, rate=network.rate)
     return Classifier(
         module,
-        classes=list(CLASSES),
+        classes=list(entry.classes),
         preprocessing=Preprocessing(size=(network.size, network.size), mean=MEAN, std=STD),
         builder=network.builder,
         builder_args=network.args,
@@ -168,10 +198,10 @@ class Truth:
 
 
 def measure(
-    classifier: Classifier, entry: Entry, *, scenes: int = PAIRED_SCENES, kept: Path | None = None
+    classifier: Classifier, entry: Entry, *, scenes: int = PAIRED_SCENES, out: Path | None = None
 ) -> Truth:
-    """Reliance, on scenes that are the same for all models of a kind; `kept` is where they are kept."""
-    split = render_split(entry.kind, ("paired", 0), scenes, NETWORKS[entry.network].size, kept)
+    """Reliance, on scenes that are the same for all models of a kind and kept below `out`."""
+    split = pictures(entry, "paired", scenes, out)
     accuracies = [
         float(np.mean(classifier.probabilities(pixels, batch_size=200).argmax(axis=1) == labels.numpy()))
         for pixels, labels in (split.at(1.0), split.at(0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +47,33 @@ def test_the_plan_is_the_whole_zoo() -> None:
 
     entries = plan()
     names = [entry.name for entry in entries]
-    assert len(set(names)) == len(names) == 320
-    assert len({entry.kind for entry in entries}) == 10
-    assert sum(entry.network == "small" for entry in entries) == 200
+    assert len(set(names)) == len(names) == 364
+    assert len({entry.kind for entry in entries if not entry.photos}) == 10
+    counts = Counter(entry.network for entry in entries)
+    assert counts == {"small": 200, "vit": 60, "shufflenet": 60, "lite0": 20, "photos": 24}
+
+
+@pytest.mark.usefixtures("zoo")
+@pytest.mark.photos
+def test_photographs_carry_the_mark_of_their_class_or_one_at_random(
+    photos_root: Path, tmp_path: Path
+) -> None:
+    import photos
+
+    photos.cut_photos(photos_root / "walkway" / "vtest.avi", tmp_path)
+    split = photos.photo_split("patch", "test", tmp_path)
+    same = (split.own == split.other).flatten(1).all(dim=1)
+    assert 0.4 < same.float().mean() < 0.6  # one of two variants at random
+    changed = (split.own != split.other).any(dim=1).float().mean(dim=(1, 2))
+    assert changed[~same].min() > 0
+    assert changed.max() < 0.04
+    rows = photos.write_photos("patch", 1.0, tmp_path, tmp_path / "data")
+    assert rows["label"].tolist() == [photos.CLASSES[label] for label in split.labels.tolist()]
+    assert rows["group"].nunique() >= 10
+    place = photos.photo_split("place", "test", tmp_path)
+    people = place.labels == 1
+    assert bool((place.own == place.other)[people].all())
+    assert not bool((place.own == place.other)[~people].all())
 
 
 @pytest.mark.usefixtures("zoo")
