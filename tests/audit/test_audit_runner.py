@@ -120,6 +120,20 @@ def test_the_same_inputs_give_the_same_audit_and_the_seed_follows_from_them(
     assert audit(reads_wall, fair_data, seed=3).settings.seed == 3
 
 
+@pytest.mark.parametrize("part", ["shuffled", "shards"])
+def test_a_score_depends_neither_on_the_order_nor_on_the_shard(
+    reads_wall: Classifier, fair_data: pd.DataFrame, part: str
+) -> None:
+    named = validate_manifest(fair_data)
+    order = np.random.default_rng(0).permutation(len(named))
+    parts = [order] if part == "shuffled" else np.array_split(order, 3)
+    columns = list(SCORE_COLUMNS)
+    whole = audit(reads_wall, named, interventions=False).scores[columns].set_index("image_id")
+    again = [audit(reads_wall, named.iloc[rows], interventions=False).scores for rows in parts]
+    scores = pd.concat(again)[columns].set_index("image_id")
+    pd.testing.assert_frame_equal(scores.loc[whole.index], whole)
+
+
 def test_the_model_is_left_as_it_was(reads_wall: Classifier, fair_data: pd.DataFrame) -> None:
     reads_wall.module.train()
     before = copy.deepcopy(reads_wall.module.state_dict())

@@ -121,6 +121,30 @@ def test_turning_image_and_region_together_changes_no_score(
         np.testing.assert_allclose(getattr(turned, name), getattr(plain, name), atol=1e-9)
 
 
+@given(cases(), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
+@settings(deadline=None, max_examples=60)
+def test_padding_with_what_nobody_looks_at_changes_no_share_and_cropping_it_gives_the_scores_back(
+    case: tuple[np.ndarray, np.ndarray], before: int, after: int, tolerance: int
+) -> None:
+    heat, region = case
+    if not heat.any():
+        return
+    rows, columns = heat.shape
+    # One cell of map is so many pixels; the pad is whole cells, and cold.
+    region = np.kron(slow_grid(region, heat.shape) > 0, np.ones((5, 5), dtype=bool))
+    wide = np.pad(heat, ((before, after), (after, before)))
+    wide_region = np.pad(region, ((5 * before, 5 * after), (5 * after, 5 * before)))
+    plain = score_maps(heat[None], region[None], tolerance=tolerance)
+    padded = score_maps(wide[None], wide_region[None], tolerance=tolerance)
+    assert padded.invalid_activation[0] == pytest.approx(plain.invalid_activation[0], abs=1e-9)
+    assert padded.peak_invalid[0] == pytest.approx(plain.peak_invalid[0], abs=1e-9)
+    down, right = slice(before, before + rows), slice(after, after + columns)
+    pixels = tuple(slice(5 * side.start, 5 * side.stop) for side in (down, right))
+    cropped = score_maps(wide[down, right][None], wide_region[pixels][None], tolerance=tolerance)
+    for name in ("invalid_activation", "invalid_area", "invalid_lift", "peak_invalid"):
+        np.testing.assert_array_equal(getattr(cropped, name), getattr(plain, name))
+
+
 @given(cases())
 @settings(deadline=None, max_examples=40)
 def test_score_does_not_depend_on_the_batch_or_on_the_scale_of_the_map(
