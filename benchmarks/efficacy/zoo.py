@@ -61,7 +61,7 @@ NETWORKS = {
 }
 
 
-PRETRAINED_KINDS = ("tag", "corner_patch", "frame", "colour_cast", "timestamp")
+PRETRAINED_KINDS = ("tag", "corner_patch", "colour_cast")
 """What the pretrained network, by far the slowest, is trained on."""
 
 
@@ -107,7 +107,6 @@ def plan(*, subset: bool = False) -> list[Entry]:
             networks |= {"vit": (0.0, 1.0), "shufflenet": (0.0, 1.0)}
         for network, strengths in networks.items():
             entries += [Entry(network, kind, strength, seed) for kind in kinds for strength in strengths]
-    entries += [Entry("lite0", kind, strength, 0) for kind in PRETRAINED_KINDS for strength in (0.0, 1.0)]
     pictured = [(kind, seed) for seed in range(3) for kind in photos.KINDS]
     return entries + [
         Entry("photos", kind, strength, seed) for kind, seed in pictured for strength in (0.0, 1.0)
