@@ -107,10 +107,10 @@ def plan(*, subset: bool = False) -> list[Entry]:
             networks |= {"vit": (0.0, 1.0), "shufflenet": (0.0, 1.0)}
         for network, strengths in networks.items():
             entries += [Entry(network, kind, strength, seed) for kind in kinds for strength in strengths]
-    pictured = [(kind, seed) for seed in range(3) for kind in photos.KINDS]
-    return entries + [
-        Entry("photos", kind, strength, seed) for kind, seed in pictured for strength in (0.0, 1.0)
-    ]
+    for seed in range(2):
+        entries += [Entry("photos", kind, strength, seed) for kind in photos.KINDS for strength in (0.0, 1.0)]
+    entries += [Entry("lite0", kind, strength, 0) for kind in PRETRAINED_KINDS for strength in (0.0, 1.0)]
+    return entries
 
 
 def pictures(entry: Entry, split: str, count: int, out: Path | None) -> Split:
