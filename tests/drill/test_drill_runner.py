@@ -148,6 +148,18 @@ def test_an_unreadable_image_is_named(candidate: Classifier, manifest: pd.DataFr
         run_drill(candidate, broken, POLICY)
 
 
+def test_few_unreadable_images_are_left_out_as_in_an_audit(
+    candidate: Classifier, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    broken = manifest.copy()
+    for split in ("train", "test"):
+        damaged = tmp_path / f"{split}.jpg"
+        damaged.write_bytes(b"no image")
+        broken.loc[broken.index[broken["split"].eq(split)][0], "image"] = str(damaged)
+    found = run_drill(candidate, broken, POLICY, minutes=1e-4)
+    assert len(found.mutants) == 1
+
+
 def test_options_out_of_range_are_refused(candidate: Classifier, manifest: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="minutes"):
         run_drill(candidate, manifest, POLICY, minutes=0)

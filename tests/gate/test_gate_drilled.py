@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from audits_by_hand import DATA, MODEL, make_audit
+from camgate.audit.runner import derive_seed
 from camgate.gate.drilled import DrillResult, Mutant, Role, exact
 from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
@@ -24,10 +25,14 @@ def mutant(role: Role = "biased", *, blocked: bool = True, area: float = 0.02) -
 
 
 def drill(*mutants: Mutant, **facts: Any) -> DrillResult:
-    given = {"model_digest": MODEL, "data_digest": DATA, "policy_digest": POLICY.digest(), **facts}
-    return DrillResult(
-        mutants=mutants, images=200, planned=33, seconds=60, budget_seconds=600, seed=0, **given
-    )
+    given = {
+        "model_digest": MODEL,
+        "data_digest": DATA,
+        "policy_digest": POLICY.digest(),
+        "seed": derive_seed(MODEL, DATA),
+        **facts,
+    }
+    return DrillResult(mutants=mutants, images=200, planned=33, seconds=60, budget_seconds=600, **given)
 
 
 SEES = drill(*[mutant()] * 9, mutant(blocked=False), mutant("clean", blocked=False))
@@ -75,6 +80,21 @@ def test_a_blind_gate_still_fails_what_it_does_see() -> None:
     assert judge(make_audit(other=0.5), POLICY, drill=BLIND).status is Status.FAIL
 
 
+@pytest.mark.parametrize("status", [Status.INCONCLUSIVE, Status.ERROR])
+def test_a_gate_that_cannot_decide_has_seen_nothing(status: Status) -> None:
+    undecided = mutant().model_copy(update={"status": status})
+    found = drill(*[undecided] * 9)
+    assert found.kills == 0
+    assert "0 of 9 biased mutants and 0 of 0 neutral ones (9 undecided)" in found.sentence()
+    verdict = judge(make_audit(), POLICY, drill=found)
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "gate_blind")
+
+
+def test_a_gate_that_blocks_everything_does_not_see_either() -> None:
+    verdict = judge(make_audit(), POLICY, drill=drill(*[mutant()] * 9, *[mutant("clean")] * 4))
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "gate_indiscriminate")
+
+
 def test_too_few_mutants_decide_nothing() -> None:
     verdict = judge(make_audit(), POLICY, drill=drill(*[mutant()] * 4))
     assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "too_few_mutants")
@@ -86,6 +106,8 @@ def test_too_few_mutants_decide_nothing() -> None:
         (None, "not_measured"),
         (drill(*[mutant()] * 9, model_digest="d" * 64), "settings_differ"),
         (drill(*[mutant()] * 9, policy_digest="d" * 64), "settings_differ"),
+        (drill(*[mutant()] * 9, data_digest="d" * 64), "settings_differ"),
+        (drill(*[mutant()] * 9, seed=1), "settings_differ"),
     ],
 )
 def test_a_drill_that_is_missing_or_another_is_an_error(given: DrillResult | None, reason: str) -> None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import camgate
 from audits_by_hand import make_audit
 from camgate.audit.result import AuditResult
+from camgate.audit.sanity import Sanity
 from camgate.audit.statistics import Estimate
 from camgate.gate.judge import judge
 from camgate.gate.measure import CHECKS, AtMost, Check, decide
@@ -180,9 +182,68 @@ def test_a_verdict_has_a_finding_on_each_line() -> None:
 def test_compositing_that_breaks_the_model_never_passes_or_fails() -> None:
     for other in (0.6, 0.1):
         verdict = judge(make_audit(same=0.6, other=other))
-        check = verdict.check("background_gap")
-        assert check is not None
-        assert (check.status, check.reason) == (Status.INCONCLUSIVE, "composite_damage")
+        for name in ("background_gap", "background_flips"):
+            check = verdict.check(name)
+            assert check is not None
+            assert (check.status, check.reason) == (Status.INCONCLUSIVE, "composite_damage")
+        assert verdict.status is Status.INCONCLUSIVE
+        alone = judge(make_audit(same=0.6, other=other), {"checks": {"background_flips": {"max": 0.9}}})
+        assert (alone.status, alone.reason) == (Status.INCONCLUSIVE, "composite_damage")
+
+
+def test_a_class_that_fails_is_not_hidden_by_a_strongly_negative_gap_of_the_others() -> None:
+    size: dict[str, Any] = {"per_class": 200, "groups": 50}
+    against = make_audit(same=0.75, other=1.0, original=0.8, classes=("a", "b", "c"), **size)
+    carried = make_audit(same=0.99, other=0.3, classes=("d", "e"), **size)
+    one = carried.scores["label"].eq("d")
+    swaps = carried.interventions
+    assert swaps is not None
+    assert against.interventions is not None
+    both = replace(
+        against,
+        classes=(*against.classes, "d"),
+        scores=pd.concat([against.scores, carried.scores[one]], ignore_index=True),
+        interventions=pd.concat(
+            [
+                against.interventions,
+                swaps[swaps["image_id"].str.startswith("d-")].assign(
+                    donor_id=lambda table: table["donor_id"].str.replace("e-", "a-")
+                ),
+            ],
+            ignore_index=True,
+        ),
+    )
+    terms = {
+        "checks": {"background_gap": {"max": 0.1, "strongly_negative": 0.0}},
+        "audit": {"min_images": 10},
+    }
+    check = judge(both, terms).check("background_gap")
+    assert check is not None
+    assert check.status is Status.FAIL
+    assert [part.part for part in check.parts if part.status is Status.FAIL] == ["class d"]
+
+
+def test_a_champion_audited_by_other_rules_is_no_match() -> None:
+    terms = {"checks": {"champion": {"max_accuracy_loss": 0.05}}}
+    assert judge(make_audit(), terms, champion=make_audit()).status is Status.PASS
+    verdict = judge(make_audit(), terms, champion=make_audit(tolerance=0, margin=0.1))
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "settings_differ")
+    assert "tolerance 0 instead of 1, margin 0.1 instead of 0.05" in verdict.sentence
+
+
+def test_accuracy_lost_against_the_champion_fails_whatever_the_explainer_is() -> None:
+    terms = {"checks": {"champion": {"max_accuracy_loss": 0.02}}}
+    insane = Sanity(similarity=0.9, low=0.8, high=0.95, per_seed=(0.9, 0.9), images=64, dead=0.0)
+    verdict = judge(make_audit(accuracy=0.6, sanity=insane), terms, champion=make_audit())
+    assert verdict.status is Status.FAIL
+    heat = {"checks": {"champion": {"max": 0.02}}}
+    verdict = judge(make_audit(activation=0.5, sanity=insane), heat, champion=make_audit())
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "explainer_not_sane")
+
+
+def test_no_cluster_is_no_fixed_place_found() -> None:
+    verdict = judge(make_audit(), {"checks": {"fixed_place": {"max": 0}}})
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "not_measured")
 
 
 def test_a_strongly_negative_gap_is_no_pass() -> None:

@@ -88,7 +88,10 @@ def run_drill(
     training = training.loc[even_sample(training, most=train_images, seed=seed)]
     most = max(audit_images, MEASURED_IMAGES)
     audited = audited.loc[even_sample(audited, most=most, seed=seed)].reset_index(drop=True)
-    bench = _Bench(model, _read(model, training), audited, _read(model, audited), audit_images, terms, seed)
+    most_faults = terms.coverage.max_unreadable
+    fitted, _ = _read(model, training, most_faults)
+    pictures, kept = _read(model, audited, most_faults)
+    bench = _Bench(model, fitted, audited[kept].reset_index(drop=True), pictures, audit_images, terms, seed)
     plan = planned()
     mutants: list[Mutant] = []
     report("drill", 0, len(plan))
@@ -153,18 +156,25 @@ def _two_sets(
     return audited[half], audited[~half], (note,)
 
 
-def _read(model: Classifier, rows: pd.DataFrame) -> Pictures:
-    """All readable images in memory, at the model's size."""
+def _read(model: Classifier, rows: pd.DataFrame, most: float) -> tuple[Pictures, np.ndarray]:
+    """All readable images in memory, at the model's size, and which rows they are.
+
+    Raises:
+        InputError: more than the share `most` cannot be read.
+    """
     dataset = ImageDataset(rows, model.preprocessing, model.classes)
     samples = [dataset[row] for row in range(len(dataset))]
-    faults = [sample.fault for sample in samples if sample.fault is not None]
-    if faults:
-        raise InputError(f"{len(faults)} of {len(samples)} images of the drill cannot be read; {faults[0]}")
-    return Pictures(
+    kept = np.array([sample.fault is None for sample in samples])
+    if (~kept).mean() > most:
+        fault = next(sample.fault for sample in samples if sample.fault is not None)
+        raise InputError(f"{(~kept).sum()} of {len(samples)} images of the drill cannot be read; {fault}")
+    samples = [sample for sample in samples if sample.fault is None]
+    pictures = Pictures(
         np.stack([np.asarray(sample.image).transpose(1, 2, 0) for sample in samples]),
         np.stack([np.asarray(sample.region, dtype=bool) for sample in samples]),
         np.array([sample.label for sample in samples]),
     )
+    return pictures, kept
 
 
 class _Bench:
@@ -202,7 +212,8 @@ class _Bench:
             stamped(self._pictures, stamp, variants, corner=corner, seed=seed)
             for variants in (self._pictures.labels, self._random)
         )
-        facts: dict[str, Any] = {"kind": stamp.kind, "area": stamp.area, "neutral": neutral}
+        area = 1.0 if stamp.kind == "cast" else float(np.mean((own != self._pictures.images).any(axis=3)))
+        facts: dict[str, Any] = {"kind": stamp.kind, "area": round(area, 4), "neutral": neutral}
 
         def measured(model: Classifier) -> tuple[float, float]:
             aligned, random = (accuracy(model, images, self._pictures.labels) for images in (own, other))

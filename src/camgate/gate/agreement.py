@@ -21,7 +21,7 @@ _WHY = {
 def explainer_sanity(context: Context) -> CheckResult | None:
     """Whether heatmap checks may decide; None where the policy does not ask, or has no such check."""
     terms = context.policy.sanity
-    if not terms.required or not any(_of_heatmap(name) for name in context.policy.checks):
+    if not terms.required or not any(_of_heatmap(name, context) for name in context.policy.checks):
         return None
     found, limit = context.result.sanity, terms.max_similarity
     name = "explainer_sanity"
@@ -61,7 +61,7 @@ def explainer_sanity(context: Context) -> CheckResult | None:
     )
 
 
-def without_heatmaps(checks: list[CheckResult]) -> list[CheckResult]:
+def without_heatmaps(checks: list[CheckResult], context: Context) -> list[CheckResult]:
     """Heatmap checks that answered become INCONCLUSIVE: the explainer is not known to be sane."""
     return [
         check.model_copy(
@@ -71,7 +71,7 @@ def without_heatmaps(checks: list[CheckResult]) -> list[CheckResult]:
                 "message": f"{check.message}; the explainer is not known to be sane, so this decides nothing",
             }
         )
-        if _of_heatmap(check.name) and check.status is not Status.ERROR
+        if _of_heatmap(check.name, context) and check.status is not Status.ERROR
         else check
         for check in checks
     ]
@@ -112,5 +112,8 @@ def _relabelled(
     ]
 
 
-def _of_heatmap(name: str) -> bool:
+def _of_heatmap(name: str, context: Context) -> bool:
+    """A comparison with the champion is heatmap evidence only where heatmaps are compared."""
+    if name == "champion" and (context.policy.checks[name] or {}).get("max") is None:
+        return False
     return name in CHECKS and CHECKS[name].evidence == "heatmap"

@@ -156,17 +156,9 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
         worst=_flipped(result),
     )
     if pooled.damage > options.max_composite_damage:
-        return outcome.model_copy(
-            update={
-                "status": Status.INCONCLUSIVE,
-                "reason": "composite_damage",
-                "message": (
-                    f"compositing itself costs {100 * pooled.damage:.0f} points of accuracy (allowed "
-                    f"{100 * options.max_composite_damage:.0f}), so swapped backgrounds say nothing here"
-                ),
-            }
-        )
-    if outcome.high is not None and outcome.high < options.strongly_negative:
+        return _damaged(outcome, pooled.damage, options.max_composite_damage)
+    against = outcome.high is not None and outcome.high < options.strongly_negative
+    if against and outcome.status is not Status.FAIL:
         return outcome.model_copy(
             update={
                 "status": Status.INCONCLUSIVE,
@@ -178,6 +170,20 @@ def background_gap(context: Context, options: GapOptions) -> CheckResult:
             }
         )
     return outcome
+
+
+def _damaged(outcome: CheckResult, damage: float, allowed: float) -> CheckResult:
+    """Nothing is decided by composites that the model cannot read."""
+    return outcome.model_copy(
+        update={
+            "status": Status.INCONCLUSIVE,
+            "reason": "composite_damage",
+            "message": (
+                f"compositing itself costs {100 * damage:.0f} points of accuracy (allowed "
+                f"{100 * allowed:.0f}), so swapped backgrounds say nothing here"
+            ),
+        }
+    )
 
 
 @check("background_flips", AtMost)
@@ -203,7 +209,7 @@ def background_flips(context: Context, options: AtMost) -> CheckResult:
             rows = np.flatnonzero(~bare) if rows is None else rows[~bare[rows]]
         return composites.flips(rows)
 
-    return judge_measure(
+    outcome = judge_measure(
         context,
         "background_flips",
         measure,
@@ -216,11 +222,25 @@ def background_flips(context: Context, options: AtMost) -> CheckResult:
         skip=_region_free(context) if untested else (),
         worst=_flipped(context.result),
     )
+    pooled = composites.gap(np.flatnonzero(~bare) if untested else None)
+    terms = context.policy.checks.get("background_gap")
+    allowed = (GapOptions.model_validate(terms) if terms else GapOptions(max=0)).max_composite_damage
+    if pooled is not None and pooled.damage > allowed:
+        return _damaged(outcome, pooled.damage, allowed)
+    return outcome
 
 
 @check("fixed_place", AtMost, "heatmap")
 def fixed_place(context: Context, options: AtMost) -> CheckResult:
     """Clusters of heatmaps that stay in one place of the image: objects move, overlays do not."""
+    if not any(cluster.stability_low is not None for cluster in context.result.clusters):
+        return CheckResult(
+            name="fixed_place",
+            status=Status.INCONCLUSIVE,
+            reason="not_measured",
+            message="no class has heatmaps of enough images and groups for a cluster to be known to stay",
+            limit=options.max,
+        )
     fixed = [cluster for cluster in context.result.clusters if cluster.fixed_place]
     failed = len(fixed) > options.max
     told = f": {fixed[0].in_words.rstrip('.')}" if fixed else ""
@@ -266,6 +286,8 @@ class ChampionOptions(BaseModel):
         return self
 
 
+_ALIKE = ("method_requested", "target", "tolerance", "interventions", "draws", "fill", "margin", "match_on")
+"""Settings that two audits must share to be compared. Layer and method may follow from the network."""
 _PAIRED: dict[paired.Measure, str] = {
     "invalid_activation": "invalid activation",
     "accuracy": "accuracy",
@@ -282,10 +304,8 @@ def champion(context: Context, options: ChampionOptions) -> CheckResult:
         "background_gap": options.max_gap_excess,
     }
     rival, result = context.champion, context.result
-    if rival is None or rival.data_digest != result.data_digest:
-        detail = (
-            "no champion's audit was given" if rival is None else "the champion was audited on other images"
-        )
+    detail = "no champion's audit was given" if rival is None else _otherwise_audited(result, rival)
+    if rival is None or detail:
         return CheckResult(
             name="champion",
             status=Status.ERROR,
@@ -306,6 +326,15 @@ def champion(context: Context, options: ChampionOptions) -> CheckResult:
             "parts": tuple(part for answer in answers for part in answer.parts),
         }
     )
+
+
+def _otherwise_audited(result: AuditResult, rival: AuditResult) -> str:
+    """What of the champion's audit makes it no match for the candidate's; empty where it is one."""
+    if rival.data_digest != result.data_digest:
+        return "the champion was audited on other images"
+    mine, its = (audited.settings.model_dump(include=set(_ALIKE)) for audited in (result, rival))
+    other = [f"{name} {its[name]!r} instead of {mine[name]!r}" for name in _ALIKE if its[name] != mine[name]]
+    return f"the champion was audited with {', '.join(other)}" if other else ""
 
 
 def _against(context: Context, pairs: paired.Pairs, measure: paired.Measure, limit: float) -> CheckResult:

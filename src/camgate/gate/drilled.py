@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.stats import beta
 
+from camgate.audit.runner import derive_seed
 from camgate.errors import InputError
 from camgate.gate.measure import Context, percent
 from camgate.gate.verdict import CheckResult, Status
@@ -24,7 +25,7 @@ class Mutant(BaseModel):
 
     Attributes:
         kind: of the stamp: `patch`, `tag`, `timestamp`, `frame`, `cast`.
-        area: share of the image that the stamp covers, 0..1.
+        area: share of the pixels that the stamp changes, mean over images, 0..1; 1 for a cast.
         neutral: the stamp fell at random in training and audit: there was nothing to learn from it.
         aligned: accuracy where every image carries the stamp of its class, 0..1.
         random: accuracy on the same images with stamps at random, 0..1.
@@ -58,8 +59,13 @@ class Mutant(BaseModel):
 
     @property
     def blocked(self) -> bool:
-        """Whether the gate would not have promoted it."""
-        return self.status is not None and self.status is not Status.PASS
+        """Whether the gate saw it: FAIL. A gate that merely cannot decide has seen nothing."""
+        return self.status is Status.FAIL
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was audited and the gate could not decide."""
+        return self.status in (Status.INCONCLUSIVE, Status.ERROR)
 
 
 class DrillResult(BaseModel):
@@ -127,6 +133,9 @@ class DrillResult(BaseModel):
             f"On your images and your network this gate blocked {self.kills} of {len(self.biased)} biased "
             f"mutants and {self.false_alarms} of {len(self.clean)} neutral ones"
         )
+        open_ = sum(mutant.undecided for mutant in (*self.biased, *self.clean))
+        if open_:
+            text += f" ({open_} undecided)"
         if self.smallest is not None:
             text += f"; smallest shortcut caught: {percent(self.smallest)} of the image"
         return f"{text}."
@@ -189,8 +198,12 @@ def drilled(context: Context, drill: DrillResult | None) -> CheckResult | None:
         fault = "the policy requires a drill and none was given: run `camgate drill`"
     elif drill.model_digest != context.result.model_digest:
         fault = "the drill was made with another model"
+    elif drill.data_digest != context.result.data_digest:
+        fault = "the drill was made with other images"
     elif drill.policy_digest != policy.digest():
         fault = "the drill was judged by another policy"
+    elif policy.audit.seed == "derived" and drill.seed != derive_seed(drill.model_digest, drill.data_digest):
+        fault = "the drill's seed was chosen by hand, the policy asks for the derived one"
     if drill is None or fault is not None:
         reason = "not_measured" if drill is None else "settings_differ"
         return CheckResult(name=name, status=Status.ERROR, reason=reason, message=fault or "", limit=limit)
@@ -208,6 +221,16 @@ def drilled(context: Context, drill: DrillResult | None) -> CheckResult | None:
     rate = drill.kills / n
     low, high = exact(drill.kills, n)
     sees = rate >= limit
+    if sees and drill.clean and drill.false_alarms / len(drill.clean) >= rate:
+        return CheckResult(
+            **common,
+            status=Status.INCONCLUSIVE,
+            reason="gate_indiscriminate",
+            message=f"{text}: it blocks neutral mutants as readily as biased ones",
+            value=rate,
+            low=low,
+            high=high,
+        )
     return CheckResult(
         **common,
         status=Status.PASS if sees else Status.INCONCLUSIVE,

@@ -56,7 +56,7 @@ def judge(
     checks = [_run(name, context) for name in policy.checks]
     sanity = explainer_sanity(context)
     if sanity is not None and sanity.status is not Status.PASS:
-        checks = without_heatmaps(checks)
+        checks = without_heatmaps(checks, context)
     shown = drilled(context, drill)
     checks = [
         _settings(context),
