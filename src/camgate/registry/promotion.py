@@ -220,7 +220,7 @@ class _Move:
             self._read_back()
             self._complete(intent)
         except MlflowException as error:
-            ours = ours or 400 <= error.get_http_status_code() < 500  # a clear no
+            ours = ours or _clear_no(error)
             raise
         finally:
             if ours:
@@ -291,6 +291,11 @@ class _Move:
         )
 
 
+def _clear_no(error: Any) -> bool:
+    """Whether MLflow itself refused, so that the request cannot take effect later."""
+    return bool(400 <= error.get_http_status_code() < 500)
+
+
 def _settled(client: MlflowClient, name: str, alias: str) -> Any:
     """The registered model, after what a crash left open in its history was closed."""
     model = client.get_registered_model(name)
@@ -301,12 +306,14 @@ def _settled(client: MlflowClient, name: str, alias: str) -> Any:
 def _evidence_tags(
     client: MlflowClient, version: Any, evidence: Evidence, digest: str, refused: str | None
 ) -> dict[str, str]:
+    """What the version does not carry yet."""
     now = client.get_model_version(version.name, str(version.version))
     tags = evidence.attempt(now.tags, refused, now=times.now())
     if refused is None or not now.aliases:
-        return tags | evidence.tags(digest, refused)
-    # It holds an alias by other evidence, which stays. Another policy's exam says nothing against it.
-    return tags if refused == "policy_mismatch" else tags | {VALIDATION: evidence.validation(refused)}
+        tags |= evidence.tags(digest, refused)
+    elif refused != "policy_mismatch":  # another policy's exam says nothing against it
+        tags |= {VALIDATION: evidence.validation(refused)}
+    return {key: value for key, value in tags.items() if now.tags.get(key) != value}
 
 
 def _not_copied(name: str, alias: str, previous: int | None, refusal: Refusal, *, status: str) -> Promotion:
