@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from PIL import Image
 
 from camgate.audit.result import AuditResult
@@ -22,6 +23,7 @@ from camgate.gate.verdict import CheckResult, Status, Verdict
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.registry.connection import prepare_local_store
+from camgate.registry.digest import folder_digest
 from camgate.registry.runs import open_run
 
 TINY = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1)}
@@ -120,6 +122,25 @@ def result(squares: pd.DataFrame) -> AuditResult:
         gallery_worst=5,
         gallery_sample=5,
     )
+
+
+@pytest.fixture
+def log_files(store: str, run_id: str, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
+    """Logs a model of two files, in no time; returns its URI and digest."""
+
+    def log(content: str) -> tuple[str, str]:
+        folder = tmp_path / f"files-{content}"
+        folder.mkdir()
+        (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: somebodys}}\n")
+        (folder / "weights.bin").write_text(content)
+        client = MlflowClient(store)
+        experiment = client.get_run(run_id).info.experiment_id
+        model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+        return f"models:/{model.model_id}", folder_digest(folder)
+
+    return log
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def log_model(tmp_path: Path) -> Callable[..., Logged]:
-    """Logs a model of two files: promotion reads all of a model twice, and a classifier's code is a hundred."""
+    """Logs a model of two files: promotion reads all of them twice, and a classifier has a hundred."""
 
     def log(uri: str, run_id: str, content: str) -> Logged:
         folder = tmp_path / f"model-{content}"

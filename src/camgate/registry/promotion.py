@@ -311,7 +311,7 @@ def _evidence_tags(
     tags = evidence.attempt(now.tags, refused, now=times.now())
     if refused is None or not now.aliases:
         tags |= evidence.tags(digest, refused)
-    elif refused != "policy_mismatch":  # another policy's exam says nothing against it
+    elif refused != "policy_mismatch":  # what it holds the alias by stays; another exam says nothing of it
         tags |= {VALIDATION: evidence.validation(refused)}
     return {key: value for key, value in tags.items() if now.tags.get(key) != value}
 

@@ -81,10 +81,11 @@ def copied(client: MlflowClient, origin: Any, name: str) -> Any:
     The tags of a copy from before are brought up to those of the original.
     """
     ensure_model(client, name)
-    version = from_source(client, name, f"models:/{origin.name}/{origin.version}")
+    uri = f"models:/{origin.name}/{origin.version}"
+    version = from_source(client, name, uri)
     if version is None:
         with process_tracking_uri(client.tracking_uri):
-            return client.copy_model_version(origin, name)
+            return client.copy_model_version(uri, name)
     for key, value in origin.tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(name, str(version.version), key, value)
