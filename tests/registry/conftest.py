@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 import numpy as np
@@ -24,6 +26,7 @@ from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.registry.connection import prepare_local_store
 from camgate.registry.digest import folder_digest
+from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.runs import open_run
 
 TINY = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1)}
@@ -125,6 +128,17 @@ def result(squares: pd.DataFrame) -> AuditResult:
 
 
 @pytest.fixture
+def weights_of(store: str) -> Callable[[str], Path]:
+    """The weights that `log_files` logged, where the store keeps them."""
+
+    def find(model_uri: str) -> Path:
+        model = MlflowClient(store).get_logged_model(model_uri.removeprefix("models:/"))
+        return Path(unquote(model.artifact_location.removeprefix("file://"))) / "weights.bin"
+
+    return find
+
+
+@pytest.fixture
 def log_files(store: str, run_id: str, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
     """Logs a model of two files, in no time; returns its URI and digest."""
 
@@ -162,3 +176,15 @@ def make_verdict() -> Callable[..., Verdict]:
         )
 
     return make
+
+
+@pytest.fixture
+def promote(store: str, run_id: str, make_verdict: Callable[..., Verdict]) -> Callable[..., Promotion]:
+    """Promotes what `log_files` logged, as `underpass`."""
+
+    def go(model: tuple[str, str], status: str = "PASS", **options: Any) -> Promotion:
+        verdict = make_verdict(status, model[1]).model_copy(update=options.pop("verdict", {}))
+        options = {"name": "underpass", "run_id": run_id, "tracking_uri": store} | options
+        return register_and_promote(verdict, model_uri=model[0], **options)
+
+    return go

@@ -16,11 +16,11 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from camgate.errors import InputError, RegistryError
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
-from camgate.registry import history, locks, versions
+from camgate.registry import history, locks
 from camgate.registry import promotion as module
 from camgate.registry.history import alias_history
 from camgate.registry.pinning import pin_policy, pinned_policy
-from camgate.registry.promotion import Promotion, promote_copy, register_and_promote
+from camgate.registry.promotion import Promotion
 
 NAME = "underpass"
 Judge = Callable[..., Verdict]
@@ -31,23 +31,13 @@ class Died(BaseException):
     """The process ends here; nothing that would run in a dead process runs (see `die_at`)."""
 
 
-@pytest.fixture
-def promote(store: str, run_id: str, make_verdict: Judge) -> Callable[..., Promotion]:
-    def go(model: tuple[str, str], status: str = "PASS", **options: Any) -> Promotion:
-        verdict = make_verdict(status, model[1]).model_copy(update=options.pop("verdict", {}))
-        options = {"name": NAME, "run_id": run_id, "tracking_uri": store} | options
-        return register_and_promote(verdict, model_uri=model[0], **options)
-
-    return go
-
-
-def champion(store: str, name: str = NAME) -> int | None:
-    held = MlflowClient(store).get_registered_model(name).aliases.get("champion")
+def champion(store: str) -> int | None:
+    held = MlflowClient(store).get_registered_model(NAME).aliases.get("champion")
     return None if held is None else int(held)
 
 
-def states(store: str, name: str = NAME) -> list[tuple[int, int | None, str]]:
-    return [(each.version, each.previous, each.state) for each in alias_history(name, tracking_uri=store)]
+def states(store: str) -> list[tuple[int, int | None, str]]:
+    return [(each.version, each.previous, each.state) for each in alias_history(NAME, tracking_uri=store)]
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool = False) -> None:
@@ -205,8 +195,8 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
 
 def test_what_changes_before_the_alias_is_seen(
     store: str,
-    tmp_path: Path,
     log_files: Log,
+    weights_of: Callable[[str], Path],
     promote: Callable[..., Promotion],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -216,8 +206,7 @@ def test_what_changes_before_the_alias_is_seen(
     new = log_files("new")
 
     def tamper() -> None:
-        uri = client.get_logged_model(new[0].removeprefix("models:/")).artifact_location
-        path = Path(uri.removeprefix("file://")) / "weights.bin"
+        path = weights_of(new[0])
         path.write_text("NEW" if path.read_text() == "new" else "new")
 
     def expect(reason: str, act: Callable[[], object], undo: Callable[[], object]) -> Promotion:
@@ -385,78 +374,3 @@ def test_a_name_that_leaves_no_room_for_its_lock(promote: Callable[..., Promotio
         promote(("models:/m-1", "f" * 64), name="n" * 190, alias="a" * 11)
     with pytest.raises(InputError, match="names of locks"):
         promote(("models:/m-1", "f" * 64), name=f"{locks.PREFIX}x")
-
-
-def test_promotion_by_copy(store: str, log_files: Log, promote: Callable[..., Promotion]) -> None:
-    client = MlflowClient(store)
-    model = log_files("a")
-    promote(model, name="staging", attestation='{"signed": true}')
-    done = promote_copy("models:/staging@champion", name="production", tracking_uri=store)
-    assert (done.name, done.version, done.alias_moved, done.reason) == ("production", 1, True, "ok")
-    copy, origin = (client.get_model_version_by_alias(name, "champion") for name in ("production", "staging"))
-    assert copy.source == "models:/staging/1"
-    assert copy.tags == origin.tags
-    assert copy.tags["camgate.attestation"] == '{"signed": true}'
-    assert versions.digest_of(client, copy) == model[1]
-    assert states(store, "production") == [(1, None, "done")]
-    again = promote_copy("staging/1", name="production", tracking_uri=store)
-    assert (again.version, again.alias_moved) == (1, True)
-
-
-def test_what_is_not_copied(store: str, log_files: Log, promote: Callable[..., Promotion]) -> None:
-    client = MlflowClient(store)
-    good, bad = log_files("good"), log_files("bad")
-    promote(good, name="staging")
-    promote(bad, "FAIL", name="staging")
-    promote_copy("staging/1", name="production", tracking_uri=store)
-
-    def refused(source: str, **options: Any) -> str:
-        done = promote_copy(source, name="production", tracking_uri=store, **options)
-        assert (done.version, done.alias_moved, done.previous) == (0, False, 1)
-        assert "production" in done.sentence
-        return done.reason
-
-    assert refused("staging/2") == "above_limit"
-    assert promote_copy("staging/2", name="waived", tracking_uri=store, waived=True).status == "waived"
-    assert refused("staging/1", max_age=timedelta(microseconds=1)) == "evidence_too_old"
-    client.create_model_version("staging", good[0])
-    assert refused("staging/3") == "no_evidence"
-    for key, value in client.get_model_version("staging", "1").tags.items():
-        client.set_model_version_tag("staging", "2", key, value)  # stolen from the good one
-    assert refused("staging/2") == "digest_mismatch"
-    pin_policy("production", Policy.parse({"checks": {"accuracy": {"min": 0.99}}}), tracking_uri=store)
-    assert refused("staging/1") == "policy_mismatch"
-    assert len(client.search_model_versions("name='production'")) == 1
-
-
-def test_a_copy_whose_files_changed_on_the_way(
-    store: str, log_files: Log, promote: Callable[..., Promotion], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = log_files("a")
-    promote(model, name="staging")
-    uri = MlflowClient(store).get_logged_model(model[0].removeprefix("models:/")).artifact_location
-    between(
-        monkeypatch, lambda: (Path(uri.removeprefix("file://")) / "weights.bin").write_text("somebody else's")
-    )
-    done = promote_copy("staging@champion", name="production", tracking_uri=store)
-    assert (done.reason, done.alias_moved) == ("digest_mismatch", False)
-    assert champion(store, "production") is None
-
-
-def test_runs_in_one_store_and_registered_models_in_another(
-    store: str, migrated: Path, tmp_path: Path, log_files: Log, promote: Callable[..., Promotion]
-) -> None:
-    (tmp_path / "registry.db").write_bytes(migrated.read_bytes())
-    registry = f"sqlite:///{tmp_path / 'registry.db'}"
-    model = log_files("a")
-    pin_policy(NAME, Policy.default(), tracking_uri=store, registry_uri=registry)
-    done = promote(model, registry_uri=registry)
-    assert (done.version, done.alias_moved) == (1, True)
-    assert [each.state for each in alias_history(NAME, tracking_uri=store, registry_uri=registry)] == ["done"]
-    copy = promote_copy(
-        f"{NAME}@champion", name="production", tracking_uri=store, registry_uri=registry, alias="live"
-    )
-    assert copy.alias_moved
-    assert not MlflowClient(store).search_registered_models()
-    client = MlflowClient(store, registry)
-    assert client.get_model_version_by_alias("production", "live").tags["camgate.model_digest"] == model[1]
