@@ -369,6 +369,17 @@ def test_a_champion_keeps_the_evidence_that_made_it_one(
     assert champion(store) == 1
 
 
+def test_an_alias_that_went_around_camgate_keeps_no_evidence(
+    store: str, log_files: Log, promote: Callable[..., Promotion]
+) -> None:
+    model = log_files("a")
+    client = MlflowClient(store)
+    promote(model, "INCONCLUSIVE")
+    client.set_registered_model_alias(NAME, "champion", "1")
+    promote(model, "FAIL")
+    assert client.get_model_version(NAME, "1").tags["camgate.verdict"] == "FAIL"
+
+
 def test_a_name_that_leaves_no_room_for_its_lock(promote: Callable[..., Promotion]) -> None:
     with pytest.raises(InputError, match="at most 200"):
         promote(("models:/m-1", "f" * 64), name="n" * 190, alias="a" * 11)

@@ -309,7 +309,8 @@ def _evidence_tags(
     """What the version does not carry yet."""
     now = client.get_model_version(version.name, str(version.version))
     tags = evidence.attempt(now.tags, refused, now=times.now())
-    if refused is None or not now.aliases:
+    kept = now.aliases and (now.tags.get("camgate.verdict") == "PASS" or now.tags.get(VALIDATION) == "waived")
+    if refused is None or not kept:
         tags |= evidence.tags(digest, refused)
     elif refused != "policy_mismatch":  # what it holds the alias by stays; another exam says nothing of it
         tags |= {VALIDATION: evidence.validation(refused)}
