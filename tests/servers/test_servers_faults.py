@@ -94,7 +94,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("schedules", [40, pytest.param(240, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "schedules", [40, pytest.param(240, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+)
 def test_the_promise_holds_whatever_the_connection_does(
     schedules: int, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
