@@ -26,7 +26,8 @@ def enforce_verdict(
     Args:
         verdict: of `gate_promotion`.
         promotion: of `promote_model`; a PASS that could not be promoted (the files in the registry are not
-            those that were audited) does not end silently. It also orders this step last.
+            those that were audited, another promotion was at work) does not end silently. It also orders
+            this step last.
         experiment: MLflow experiment; by default the pipeline's name.
 
     Returns:
@@ -39,7 +40,7 @@ def enforce_verdict(
         trouble = None
         if verdict.status is not Status.PASS:
             trouble = verdict.sentence
-        elif promotion is not None and promotion.status != "approved":
+        elif promotion is not None and not promotion.alias_moved:
             trouble = promotion.sentence or f"Not promoted: {promotion.reason}."
         if trouble is not None:
             if verdict.on_block == "fail":

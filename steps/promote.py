@@ -11,7 +11,7 @@ from zenml.enums import ModelStages
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
 from camgate.errors import InputError
-from camgate.gate.verdict import Status, Verdict
+from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
 from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.tracking import audit_run
@@ -58,7 +58,7 @@ def promote_model(
             alias=alias,
             tracking_uri=run.uri,
         )
-    if verdict.status is Status.PASS and promotion.alias_moved:
+    if promotion.alias_moved:
         _mirror_stage()
     return promotion
 

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from camgate import cli_pin
 from camgate._version import __version__
 from camgate.errors import CamgateError, InputError
 from camgate.terminal import STYLES, console, progress
@@ -274,6 +275,9 @@ def demo(
     from camgate.demo import run_demo
 
     run_demo(workdir, photos=photos, video=video, seed=seed, as_json=as_json)
+
+
+app.command()(cli_pin.pin_policy)
 
 
 def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:

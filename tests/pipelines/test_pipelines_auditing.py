@@ -168,6 +168,24 @@ def test_somebodys_plain_module_is_logged_where_its_builder_is_named(squares: Pa
 
 
 @pytest.mark.usefixtures("stores")
+def test_zenml_only_mirrors_the_champion(
+    squares: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its model control plane may fail: MLflow decides."""
+    from zenml import Model
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no control plane today")
+
+    monkeypatch.setattr(Model, "set_stage", broken)
+    with caplog.at_level(logging.WARNING):
+        run = own_pipeline.with_options(model=Model(name="own_in_zenml"))(str(squares), "resnet_small")
+    assert run.status.value == "completed"
+    assert "could not follow MLflow's alias: no control plane today" in caplog.text
+    assert MlflowClient().get_model_version_by_alias("own", "champion").version == 1
+
+
+@pytest.mark.usefixtures("stores")
 def test_somebodys_plain_module_without_builder_is_audited_all_the_same(
     squares: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

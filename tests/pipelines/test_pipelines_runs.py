@@ -44,13 +44,12 @@ def test_the_example_audits_a_foreign_module_and_is_blocked(example: Any, square
 
 
 @pytest.mark.usefixtures("stores")
-def test_a_pass_whose_files_changed_in_the_registry_does_not_end_silently() -> None:
+@pytest.mark.parametrize(("status", "reason"), [("error", "digest_mismatch"), ("approved", "lock_held")])
+def test_a_pass_that_could_not_be_promoted_does_not_end_silently(status: str, reason: str) -> None:
     verdict = judge(make_audit())
     assert verdict.status is Status.PASS
-    promotion = Promotion(
-        name="squares", version=1, status="error", alias_moved=False, reason="digest_mismatch"
-    )
-    with pytest.raises(PromotionBlocked, match="digest_mismatch"):
+    promotion = Promotion(name="squares", version=1, status=status, alias_moved=False, reason=reason)
+    with pytest.raises(PromotionBlocked, match=reason):
         enforce_verdict.entrypoint(verdict=verdict, promotion=promotion)
     warned = verdict.model_copy(update={"on_block": "warn"})
     assert enforce_verdict.entrypoint(verdict=warned, promotion=promotion) == "PASS"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from PIL import Image
 
 from camgate.audit.result import AuditResult
@@ -22,6 +25,8 @@ from camgate.gate.verdict import CheckResult, Status, Verdict
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.registry.connection import prepare_local_store
+from camgate.registry.digest import folder_digest
+from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.runs import open_run
 
 TINY = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1)}
@@ -123,6 +128,36 @@ def result(squares: pd.DataFrame) -> AuditResult:
 
 
 @pytest.fixture
+def weights_of(store: str) -> Callable[[str], Path]:
+    """The weights that `log_files` logged, where the store keeps them."""
+
+    def find(model_uri: str) -> Path:
+        model = MlflowClient(store).get_logged_model(model_uri.removeprefix("models:/"))
+        return Path(unquote(model.artifact_location.removeprefix("file://"))) / "weights.bin"
+
+    return find
+
+
+@pytest.fixture
+def log_files(store: str, run_id: str, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
+    """Logs a model of two files, in no time; returns its URI and digest."""
+
+    def log(content: str) -> tuple[str, str]:
+        folder = tmp_path / f"files-{content}"
+        folder.mkdir()
+        (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: somebodys}}\n")
+        (folder / "weights.bin").write_text(content)
+        client = MlflowClient(store)
+        experiment = client.get_run(run_id).info.experiment_id
+        model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+        return f"models:/{model.model_id}", folder_digest(folder)
+
+    return log
+
+
+@pytest.fixture
 def make_verdict() -> Callable[..., Verdict]:
     def make(status: str, model_digest: str, *, reason: str | None = None) -> Verdict:
         value = Status(status)
@@ -141,3 +176,15 @@ def make_verdict() -> Callable[..., Verdict]:
         )
 
     return make
+
+
+@pytest.fixture
+def promote(store: str, run_id: str, make_verdict: Callable[..., Verdict]) -> Callable[..., Promotion]:
+    """Promotes what `log_files` logged, as `underpass`."""
+
+    def go(model: tuple[str, str], status: str = "PASS", **options: Any) -> Promotion:
+        verdict = make_verdict(status, model[1]).model_copy(update=options.pop("verdict", {}))
+        options = {"name": "underpass", "run_id": run_id, "tracking_uri": store} | options
+        return register_and_promote(verdict, model_uri=model[0], **options)
+
+    return go

@@ -86,6 +86,7 @@ def judge(
         data_digest=result.data_digest,
         settings=result.settings.model_dump(mode="json"),
         on_block=policy.on_block,
+        max_evidence_days=policy.max_evidence_days,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         camgate_version=__version__,
     )

@@ -118,6 +118,7 @@ class Policy(_Section):
         disagreement: heatmap and intervention contradict each other.
         require_drill: the gate must have shown on mutants of this candidate that it sees.
         drill: how well.
+        max_evidence_days: older verdicts promote nothing; None sets no limit.
         critical_classes: classes that must pass each on its own, by name or pattern (`truck*`).
         checks: name -> options, see `camgate.gate.checks`.
     """
@@ -131,6 +132,7 @@ class Policy(_Section):
     disagreement: Disagreement = Disagreement()
     require_drill: bool = False
     drill: DrillTerms = DrillTerms()
+    max_evidence_days: float | None = Field(default=None, gt=0)
     critical_classes: tuple[str, ...] = ()
     checks: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {

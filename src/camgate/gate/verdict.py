@@ -105,6 +105,7 @@ class Verdict(BaseModel):
         policy_digest, model_digest, data_digest: what this verdict belongs to (SHA-256 hex).
         settings: the audit's settings.
         on_block: what `enforce` does when the status is not PASS: `fail` or `warn`.
+        max_evidence_days: days after `created` for which it may promote, as the policy says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,6 +119,7 @@ class Verdict(BaseModel):
     data_digest: str
     settings: dict[str, Any]
     on_block: str = "fail"
+    max_evidence_days: float | None = None
     created: str = ""
     camgate_version: str = ""
 

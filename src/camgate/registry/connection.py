@@ -30,6 +30,8 @@ _PATIENCE = {
 # Only for the first, cheap request: a large upload may well take longer than this to be answered.
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
+_DENIED = re.compile(r"\b(?:error code|status) (?:401|403)\b|\b(?:401|403) Client Error\b")
+
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")
 _SECRETS = re.compile(r"((?:password|passwd|pwd|token|secret|access_key|sig|signature)=)[^&;\s'\"]+", re.I)
 
@@ -129,8 +131,15 @@ _SAVED: dict[str, list[str | None]] = {}
 
 
 @contextmanager
-def defaults(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables while inside, except those that the user has set.
+def without_retries() -> Iterator[None]:
+    """Each request is sent once, whatever the user has set."""
+    with defaults({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}, force=True):
+        yield
+
+
+@contextmanager
+def defaults(values: dict[str, str], *, force: bool = False) -> Iterator[None]:
+    """Environment variables while inside, except those that the user has set, unless `force`.
 
     MLflow reads its settings there at each request and offers no other way. Contexts nest, also across
     threads: the value from before the first is back after the last.
@@ -138,7 +147,7 @@ def defaults(values: dict[str, str]) -> Iterator[None]:
     mine = []
     with _LOCK:
         for name, value in values.items():
-            if name in os.environ and name not in _SAVED:
+            if name in os.environ and name not in _SAVED and not force:
                 continue
             _SAVED.setdefault(name, []).append(os.environ.get(name))
             os.environ[name] = value
@@ -162,6 +171,11 @@ def _explain(error: Exception, *, uri: str, doing: str) -> str:
     text = " ".join(without_credentials(str(error)).split())
     if len(text) > 400:
         text = text[:400] + " ..."
+    if getattr(error, "error_code", None) == "PERMISSION_DENIED" or _DENIED.search(text):
+        return (
+            f"MLflow at {where} does not let this user {doing}. Ask for the right to edit there, or check "
+            f"the credentials. MLflow says: {text}"
+        )
     if isinstance(error, requests.RequestException) or "API request to" in text:
         return (
             f"MLflow at {where} cannot be reached or fails, so camgate could not {doing}. Check that the "

@@ -62,15 +62,28 @@ def locate(client: MlflowClient, uri: str) -> Location:
     parsed = _parse_model_uri(uri)
     if parsed.model_id is not None:
         return _of_logged_model(client, parsed.model_id)
-    if parsed.alias is not None:
-        version = client.get_model_version_by_alias(str(parsed.name), parsed.alias)
-    elif parsed.version is not None:
-        version = client.get_model_version(str(parsed.name), str(parsed.version))
-    else:
-        raise ModelError(
-            f"{uri!r}: name a version number or an alias (stages and `latest` are not supported)"
-        )
-    return of_version(client, version)
+    return of_version(client, version_named(client, uri))
+
+
+def version_named(client: MlflowClient, uri: str) -> Any:
+    """A registered version, an alias being resolved once.
+
+    Args:
+        client: of the registry.
+        uri: ``models:/name/version`` or ``models:/name@alias``; ``models:/`` may be left out.
+
+    Raises:
+        ModelError: another kind of URI.
+        MlflowException: the registry knows no such model, version or alias.
+    """
+    uri = uri if uri.startswith(SCHEMES) else f"models:/{uri}"
+    if uri.startswith("models:"):
+        parsed = _parse_model_uri(uri)
+        if parsed.alias is not None:
+            return client.get_model_version_by_alias(str(parsed.name), parsed.alias)
+        if parsed.version is not None:
+            return client.get_model_version(str(parsed.name), str(parsed.version))
+    raise ModelError(f"{uri!r}: name a version number or an alias (stages and `latest` are not supported)")
 
 
 def of_version(client: MlflowClient, version: Any) -> Location:

@@ -1,28 +1,30 @@
-"""Registering a version, writing down the verdict, and moving the alias. Nothing else moves an alias."""
+"""Registering a version, writing down the verdict, and moving the alias. Nothing else moves an alias.
+
+The order is: evidence and intent; lock; digest, policy, age and champion once more; alias, read back;
+history; unlock. Whatever carries the alias therefore has its evidence, wherever the process dies.
+"""
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from camgate.errors import InputError, RegistryError
+from camgate.errors import RegistryError
 from camgate.gate.verdict import Status, Verdict
-from camgate.registry import names
-from camgate.registry.connection import connected, process_tracking_uri
-from camgate.registry.digest import folder_digest
-from camgate.registry.locations import Location, downloaded, locate, of_version
+from camgate.registry import history, locks, times, versions
+from camgate.registry.connection import connected
+from camgate.registry.evidence import PINNED, STATUSES, VALIDATION, Evidence
+from camgate.registry.locations import locate, version_named
+from camgate.registry.wording import Refusal, sentence
 
-STATUSES = {
-    Status.PASS: "approved",
-    Status.FAIL: "rejected",
-    Status.INCONCLUSIVE: "inconclusive",
-    Status.ERROR: "error",
-}
-_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+__all__ = ["STATUSES", "Promotion", "promote_copy", "register_and_promote"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Promotion:
 
     Attributes:
         name: registered model.
-        version: number of the version.
-        status: `validation_status` of the version: approved | rejected | inconclusive | error.
+        version: number of the version; 0 where a copy was refused and so not made.
+        status: `validation_status` of the version: approved | rejected | inconclusive | error | waived.
         alias_moved: whether the alias points to this version because of this call.
-        reason: `ok`, the verdict's reason code, or `digest_mismatch`.
+        reason: `ok` or `waived`, the verdict's reason code, or why an acceptable verdict moved nothing:
+            `digest_mismatch`, `policy_mismatch`, `evidence_too_old`, `evidence_changed`, `no_evidence`,
+            `lock_held`, `lock_lost`, `champion_changed`.
         alias: the alias in question.
         previous: version the alias pointed to before, None where there was none.
         sentence: what happened, in plain words.
@@ -59,136 +63,270 @@ def register_and_promote(
     alias: str = "champion",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    attestation: str | None = None,
+    waived: bool = False,
+    max_age: timedelta | None = None,
+    champion: int | None = None,
+    lock_seconds: float = locks.DEFAULT_SECONDS,
 ) -> Promotion:
     """Register the audited model, tag the version with the evidence, and move the alias on PASS.
 
-    A version that already has exactly this model is used again. Tags come first and the alias last, so that
-    what carries the alias has its evidence.
+    A version that already has exactly this model is used again. Every call leaves a record of the attempt on
+    the version. The evidence of a version that holds an alias is replaced only by such as could promote it:
+    a refusal there is recorded, and shows in `validation_status`.
 
     Args:
         verdict: of the audit of this model.
         model_uri: of the logged model, best ``models:/m-<id>``.
         name: registered model; made if absent.
         run_id: run that holds the audit.
-        alias: moved only on PASS, and only when the files in the registry have the digest that was audited.
+        alias: moved only when the files in the registry have the digest that was audited.
         tracking_uri: None takes MLflow's own.
         registry_uri: None takes MLflow's own.
+        attestation: DSSE envelope of the verdict as JSON; a part of the evidence.
+        waived: the caller has found a valid waiver of this FAIL. Never honoured for ERROR and INCONCLUSIVE.
+        max_age: refuse a verdict that is older, by its `created`; the policy may set a shorter one.
+        champion: version that the decision was made against; None takes the one at the start of this call.
+            When another holds the alias by then, nothing moves.
+        lock_seconds: after which another promotion may take this one for dead. Reading the model's files
+            once must fit in.
 
     Returns:
         What was done; a refusal is a result too.
 
     Raises:
-        InputError: a name or alias that MLflow reserves or refuses.
+        InputError: a name or alias that MLflow reserves or refuses, or an attestation that is too long.
         ModelError: `model_uri` is no model URI.
         RegistryError: MLflow refuses or cannot be reached, or the alias reads back as another version.
     """
-    _check_names(name, alias)
+    versions.check_names(name, alias)
+    evidence = Evidence.of_verdict(verdict, run_id, max_age=max_age, waived=waived, attestation=attestation)
     with connected(tracking_uri, registry_uri, doing=f"promote {model_uri} as {name}") as client:
-        version = _registered(client, locate(client, model_uri), model_uri=model_uri, name=name)
+        version = versions.registered(client, locate(client, model_uri), name)
+        model = _settled(client, name, alias)
         # Read again, from where the registry says it lies: this is what an alias would point to.
-        with downloaded(client, of_version(client, version)) as folder:
-            digest = folder_digest(folder)
-        matches = digest == verdict.model_digest
-        status = STATUSES[verdict.status] if matches else "error"
-        reason = verdict.reason if matches else "digest_mismatch"
-        _tag(
-            client,
-            version,
-            {
-                "camgate.verdict": str(verdict.status),
-                "camgate.reason": reason,
-                "camgate.audit_run_id": run_id,
-                "camgate.model_digest": digest,
-                "camgate.audited_digest": verdict.model_digest,
-                "camgate.policy_digest": verdict.policy_digest,
-                "camgate.data_digest": verdict.data_digest,
-                "validation_status": status,
-            },
+        digest = versions.digest_of(client, version)
+        refused = evidence.refusal(digest, pinned=model.tags.get(PINNED), now=times.now())
+        _tag(client, version, _evidence_tags(client, version, evidence, digest, refused))
+        move = _Move(client, version, alias, evidence, lock_seconds, champion or _holder(model, alias))
+        if refused is None:
+            return move.under_lock()
+        return move.refused(Refusal(refused, digest=digest, pinned=model.tags.get(PINNED)), model)
+
+
+def promote_copy(
+    source: str,
+    *,
+    name: str,
+    alias: str = "champion",
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    waived: bool = False,
+    max_age: timedelta | None = None,
+    lock_seconds: float = locks.DEFAULT_SECONDS,
+) -> Promotion:
+    """Promote by copy: from one registered model (staging) to another (production), evidence included.
+
+    What the version's tags say is held against its files, against the policy that is pinned on the target,
+    and against both again after the copy. Tags can be written by hand: verify the source first where that
+    matters. What is refused is not copied.
+
+    Args:
+        source: ``models:/name@alias`` or ``models:/name/version``, or either without ``models:/``.
+        name: registered model that receives the copy; made if absent.
+        alias: to move there.
+        tracking_uri: None takes MLflow's own.
+        registry_uri: None takes MLflow's own.
+        waived: the caller has found a valid waiver for the source's FAIL.
+        max_age: refuse evidence that is older.
+        lock_seconds: as in `register_and_promote`.
+
+    Returns:
+        What was done, `version` being that of the copy; a refusal is a result too.
+
+    Raises:
+        InputError: a name or alias that MLflow reserves or refuses.
+        ModelError: `source` names no registered version.
+        RegistryError: MLflow refuses or cannot be reached.
+    """
+    versions.check_names(name, alias)
+    with connected(tracking_uri, registry_uri, doing=f"copy {source} to {name}") as client:
+        origin = version_named(client, source)
+        versions.ensure_model(client, name)
+        model = _settled(client, name, alias)
+        evidence = Evidence.of_tags(origin.tags, waived=waived, max_age=max_age)
+        if evidence is None:
+            refusal = Refusal("no_evidence", source=source)
+            return _not_copied(name, alias, _holder(model, alias), refusal, status="error")
+        digest = versions.digest_of(client, origin)
+        refused = evidence.refusal(digest, pinned=model.tags.get(PINNED), now=times.now())
+        if refused is not None:
+            refusal = Refusal(refused, digest=digest, pinned=model.tags.get(PINNED), evidence=evidence)
+            status = evidence.validation(refused)
+            return _not_copied(name, alias, _holder(model, alias), refusal, status=status)
+        version = versions.copied(client, origin, name)
+        return _Move(client, version, alias, evidence, lock_seconds, _holder(model, alias)).under_lock()
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A version on its way to an alias; `before` held it when that was decided."""
+
+    client: MlflowClient
+    version: Any
+    alias: str
+    evidence: Evidence
+    lock_seconds: float
+    before: int | None
+
+    @property
+    def name(self) -> str:
+        return str(self.version.name)
+
+    @property
+    def number(self) -> int:
+        return int(self.version.version)
+
+    def under_lock(self) -> Promotion:
+        """Intent, lock, all conditions once more, alias, history, unlock."""
+        intent = history.intend(
+            self.client,
+            self.version,
+            self.alias,
+            previous=self.before,
+            run=self.evidence.run_id,
+            now=times.now(),
         )
-        previous = _holder(client, name, alias)
-        moved = verdict.status is Status.PASS and matches
-        if moved:
-            _move(client, name, alias, version)
-    return Promotion(
-        name=name,
-        version=int(version.version),
-        status=status,
-        alias_moved=moved,
-        reason=reason,
-        alias=alias,
-        previous=previous,
-        sentence=_sentence(name, version, alias, previous, verdict=verdict, digest=digest, moved=moved),
-    )
-
-
-def _check_names(name: str, alias: str) -> None:
-    if not name.strip() or re.search(r"[/:]", name) or ("'" in name and '"' in name):
-        raise InputError(f"a registered model cannot be called {name!r}: no slash, no colon, not empty")
-    if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
-        raise InputError(
-            f"{alias!r} cannot be an alias: letters, digits, - and _ only, and neither `latest` nor "
-            "`v1`-like, which MLflow reserves"
-        )
-
-
-def _registered(client: MlflowClient, location: Location, *, model_uri: str, name: str) -> Any:
-    """The version of `name` that holds this model, made where there is none."""
-    source = location.model_uri or location.artifact_uri
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}:
+        try:
+            lock = locks.acquire(
+                self.client, self.name, self.alias, owner=intent.owner, seconds=self.lock_seconds
+            )
+        except locks.LockHeldError as held:
+            history.close(self.client, self.name, intent, "abandoned")
+            return self.refused(Refusal("lock_held", until=held.lock.expires))
+        ours = True
+        try:
+            model = self.client.get_registered_model(self.name)
+            history.settle(self.client, model, self.alias, but=intent)
+            refusal = self._once_more(model, lock)
+            if refusal is not None:
+                history.close(self.client, self.name, intent, "abandoned")
+                return self.refused(refusal, model)
+            if history.changed(model, intent):  # somebody took us for dead before we had the lock
+                history.close(self.client, self.name, intent, "intent")
+            ours = False  # until it is known what became of the alias, nobody else may move it
+            self._set_alias()
+            ours = True
+            self._read_back()
+            self._complete(intent)
+        except MlflowException as error:
+            ours = ours or _clear_no(error)
             raise
-    quote = '"' if "'" in name else "'"
-    token = None
-    while True:
-        page = client.search_model_versions(f"name={quote}{name}{quote}", page_token=token)
-        for version in page:
-            if version.source == source:
-                return version
-        token = page.token
-        if not token:
-            break
-    with process_tracking_uri(client.tracking_uri):
-        return client.create_model_version(
-            name, source, tags={"validation_status": "pending"}, model_id=location.model_id
+        finally:
+            if ours:
+                locks.release(self.client, lock)
+        return self._promotion(self.before, moved=True)
+
+    def refused(self, refusal: Refusal, model: Any | None = None) -> Promotion:
+        """The result when the alias stays; `model` is the registered model where it was just read."""
+        model = model or self.client.get_registered_model(self.name)
+        return self._promotion(_holder(model, self.alias), refusal=refusal)
+
+    def _once_more(self, model: Any, lock: locks.Lock) -> Refusal | None:
+        """Everything that was true before the lock, from the registry as it is now."""
+        holder = _holder(model, self.alias)
+        if holder != self.before:
+            return Refusal("champion_changed", before=self.before)
+        tags = self.client.get_model_version(self.name, str(self.number)).tags
+        digest = versions.digest_of(self.client, self.version)
+        pinned = model.tags.get(PINNED)
+        code = self.evidence.refusal(digest, pinned=pinned, now=times.now())
+        if code is not None:
+            return Refusal(code, digest=digest, pinned=pinned)
+        expected = self.evidence.tags(digest, None)
+        changed = [key for key, value in expected.items() if tags.get(key) != value]
+        if changed:
+            return Refusal("evidence_changed", changed=tuple(changed))
+        if not locks.holds(self.client, self.name, self.alias, lock, self.lock_seconds):
+            return Refusal("lock_lost")
+        return None
+
+    def _set_alias(self) -> None:
+        try:
+            self.client.set_registered_model_alias(self.name, self.alias, str(self.number))
+        except MlflowException:
+            # The answer was lost or was no; the request itself may have arrived.
+            if _holder(self.client.get_registered_model(self.name), self.alias) != self.number:
+                raise
+
+    def _read_back(self) -> None:
+        held = _holder(self.client.get_registered_model(self.name), self.alias)
+        if held != self.number:
+            raise RegistryError(
+                f"alias {self.alias} of {self.name} was set to version {self.number} but reads back as "
+                f"{held}: someone else moves it too; look at who writes aliases besides camgate"
+            )
+
+    def _complete(self, intent: history.Decision) -> None:
+        try:
+            history.close(self.client, self.name, intent, "done")
+        except MlflowException as error:  # the alias has moved, and that is what the caller must hear
+            _log.warning("the history of %s is completed by its next run: %s", self.name, error.error_code)
+
+    def _promotion(
+        self, previous: int | None, *, moved: bool = False, refusal: Refusal | None = None
+    ) -> Promotion:
+        waived = self.evidence.waived and self.evidence.status is Status.FAIL
+        return Promotion(
+            name=self.name,
+            version=self.number,
+            status=self.evidence.validation(None if refusal is None else refusal.code),
+            alias_moved=moved,
+            reason=refusal.code if refusal is not None else "waived" if waived else self.evidence.reason,
+            alias=self.alias,
+            previous=previous,
+            sentence=sentence(
+                self.name, self.number, self.alias, previous, evidence=self.evidence, refusal=refusal
+            ),
         )
+
+
+def _clear_no(error: Any) -> bool:
+    """Whether MLflow itself refused, so that the request cannot take effect later."""
+    return bool(400 <= error.get_http_status_code() < 500)
+
+
+def _settled(client: MlflowClient, name: str, alias: str) -> Any:
+    """The registered model, after what a crash left open in its history was closed."""
+    model = client.get_registered_model(name)
+    history.settle(client, model, alias)
+    return model
+
+
+def _evidence_tags(
+    client: MlflowClient, version: Any, evidence: Evidence, digest: str, refused: str | None
+) -> dict[str, str]:
+    """What the version does not carry yet."""
+    now = client.get_model_version(version.name, str(version.version))
+    tags = evidence.attempt(now.tags, refused, now=times.now())
+    kept = now.aliases and (now.tags.get("camgate.verdict") == "PASS" or now.tags.get(VALIDATION) == "waived")
+    if refused is None or not kept:
+        tags |= evidence.tags(digest, refused)
+    elif refused != "policy_mismatch":  # what it holds the alias by stays; another exam says nothing of it
+        tags |= {VALIDATION: evidence.validation(refused)}
+    return {key: value for key, value in tags.items() if now.tags.get(key) != value}
+
+
+def _not_copied(name: str, alias: str, previous: int | None, refusal: Refusal, *, status: str) -> Promotion:
+    said = sentence(name, 0, alias, previous, evidence=refusal.evidence, refusal=refusal)
+    return Promotion(name, 0, status, False, refusal.code, alias, previous, said)
 
 
 def _tag(client: MlflowClient, version: Any, tags: dict[str, str]) -> None:
     for key, value in tags.items():
-        client.set_model_version_tag(
-            version.name, str(version.version), key, names.shortened(value, names.LONGEST_VERSION_TAG)
-        )
+        client.set_model_version_tag(version.name, str(version.version), key, value)
 
 
-def _holder(client: MlflowClient, name: str, alias: str) -> int | None:
-    held = client.get_registered_model(name).aliases.get(alias)
+def _holder(model: Any, alias: str) -> int | None:
+    held = model.aliases.get(alias)
     return None if held is None else int(held)
-
-
-def _move(client: MlflowClient, name: str, alias: str, version: Any) -> None:
-    client.set_registered_model_alias(name, alias, str(version.version))
-    held = _holder(client, name, alias)
-    if held != int(version.version):
-        raise RegistryError(
-            f"alias {alias} of {name} was set to version {version.version} but reads back as {held}: someone "
-            "else moves it too; look at who writes aliases besides camgate"
-        )
-
-
-def _sentence(
-    name: str, version: Any, alias: str, previous: int | None, *, verdict: Verdict, digest: str, moved: bool
-) -> str:
-    number = int(version.version)
-    if moved:
-        before = "" if previous in {None, number} else f" (before: version {previous})"
-        return f"Version {number} of {name} is {alias}{before}."
-    keeps = f"{alias} stays at version {previous}" if previous else f"there is no {alias}"
-    if digest != verdict.model_digest:
-        return (
-            f"Version {number} of {name} is not what was audited (digest {digest[:12]}, audited "
-            f"{verdict.model_digest[:12]}): {keeps}. Audit the logged model, "
-            "load_classifier(model_uri), not the one in memory."
-        )
-    return f"Version {number} of {name} was not promoted ({verdict.status}: {verdict.reason}): {keeps}."
