@@ -47,7 +47,7 @@ def drill_section(drill: DrillResult) -> DrillSection:
     detail = (
         f"{len(drill.mutants)} copies were made in {drill.seconds / 60:.1f} minutes (allowed: "
         f"{drill.budget_seconds / 60:g}) and {counted} of them counted; each was audited on {drill.images} "
-        "images. Blocked means that the verdict was not PASS."
+        "images. Blocked means that the verdict was FAIL."
     )
     order = {"biased": 0, "clean": 1, "between": 2, "spoilt": 3}
     rows = sorted(drill.mutants, key=lambda m: (order[m.role], m.kind, m.area))
