@@ -25,6 +25,7 @@ from scipy import special, stats
 
 from camgate.audit.intervals import Estimate, wilson
 from camgate.audit.statistics import Arm, detectable_excess, gap_sample, mean_sample, rate_sample
+from camgate.audit.swaps import swap_sample
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
 SEED = 4
@@ -32,13 +33,15 @@ LEVEL = 0.95
 GROUPS = (10, 14, 30, 100)
 SIZES = ("1", "5", "20", "uneven")
 CORRELATIONS = (0.0, 0.3, 0.7)
-SAMPLES = {"activation": 600, "lift": 600, "rate": 2000, "gap": 500}
+SAMPLES = {"activation": 600, "lift": 600, "rate": 2000, "gap": 500, "flips": 500}
 """Samples of each cell: one standard error of a coverage of 95 % is at most one point."""
 SHAPES = ("symmetric", "skewed", "zeros")
 RATES = {"symmetric": 0.5, "skewed": 0.15, "zeros": 0.05}
 """A rate has no shape but its value; an accuracy of 0.95 is a rate of 0.05 seen from the other end."""
 ARMS = {"symmetric": (0.9, 0.6), "skewed": (0.95, 0.85), "zeros": (0.98, 0.96)}
 """Accuracy of the same-class and of the other-class arm."""
+STAYS = {"symmetric": 0.6, "skewed": 0.9, "zeros": 0.98}
+"""Chance that a swapped background leaves the label predicted; two swaps of an image differ less often."""
 DRAWS = 3
 _NAIVE_REPLICATES = 999
 _SCORES = np.linspace(-7, 7, 4001)
@@ -167,7 +170,28 @@ def gap(cell: Cell, count: int, rng: np.random.Generator) -> tuple[float, np.nda
     return truth, bounds(ours), percentile_bootstrap(rng, differences)
 
 
-MEASURES = {"activation": activation, "lift": lift, "rate": rate, "gap": gap}
+def flips(cell: Cell, count: int, rng: np.random.Generator) -> tuple[float, np.ndarray, np.ndarray]:
+    """Background flips: pairs of composites of an image, whose donors are of groups of their own."""
+    codes, swaps, share = cell.codes(), 2 * DRAWS, cell.correlation
+    limit = special.ndtri(STAYS[cell.shape])
+    both = stats.multivariate_normal(cov=[[1, 0.5], [0.5, 1]]).cdf([limit, limit])
+    image = np.arange(len(codes))
+    first, second = np.triu_indices(swaps, 1)
+    ours, shares = [], np.empty((count, len(codes)))
+    for i, ease in enumerate(scores(rng, codes, share, count)):
+        apart = rng.permuted(np.tile(np.arange(1, cell.groups), (len(codes), 1)), axis=1)[:, :swaps]
+        donor = (codes[:, None] + apart) % cell.groups
+        by_donor = np.sqrt(share) * rng.standard_normal(cell.groups)[donor]
+        by_donor += np.sqrt(1 - share) * rng.standard_normal(donor.shape)
+        hit = np.sqrt(0.5) * (ease[:, None] + by_donor) < limit
+        differ = (hit[:, first] != hit[:, second]).astype(np.float64)
+        shares[i] = differ.mean(axis=1)
+        pairs = np.stack([donor[:, first], donor[:, second]], axis=2).reshape(-1, 2)
+        ours.append(swap_sample(differ.ravel(), np.repeat(image, len(first)), codes, pairs, seed=i).at(LEVEL))
+    return 2 * (STAYS[cell.shape] - both), bounds(ours), percentile_bootstrap(rng, shares)
+
+
+MEASURES = {"activation": activation, "lift": lift, "rate": rate, "gap": gap, "flips": flips}
 
 
 def coverage(measure: str, cell: Cell, count: int, *, seed: int = SEED) -> dict[str, float]:
@@ -230,6 +254,7 @@ TITLES = {
     "lift": "ratio of means (invalid lift)",
     "rate": "rate (accuracy, peak)",
     "gap": "background gap",
+    "flips": "background flips",
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from audits_by_hand import SANE, make_audit
+from camgate.audit.result import AuditResult
 from camgate.audit.sanity import Sanity
 from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
@@ -61,6 +64,51 @@ def test_there_is_no_disagreement_where_both_say_the_same_or_one_is_undecided() 
     assert undecided.status is Status.FAIL
 
 
+@pytest.mark.parametrize("activation", [0.05, 0.15, 0.2, 0.25, 0.3, 0.4])
+def test_clearer_heatmaps_never_make_a_better_verdict(activation: float) -> None:
+    """What is only perhaps seen, and not used, is no worse than what is surely seen, and not used."""
+    verdict = judge(make_audit(activation=activation, spread=0.15))
+    assert verdict.status is Status.PASS
+    lift = the(verdict, "invalid_lift")
+    astride = activation in (0.15, 0.2, 0.25) and lift.low is not None and lift.low <= 0.4 < (lift.high or 0)
+    assert lift.reason == ("seen_but_unused" if astride or (lift.high or 0) > 0.4 else "ok")
+
+
+def test_what_is_perhaps_seen_stays_undecided_where_the_policy_minds_what_is_seen() -> None:
+    policy = Policy.parse({"disagreement": {"seen_but_unused": "fail"}})
+    check = the(judge(make_audit(activation=0.2, spread=0.15), policy), "invalid_lift")
+    assert (check.status, check.reason) == (Status.INCONCLUSIVE, "straddles_limit")
+
+
+def only_cat_is_seen(*, turned_every: int) -> AuditResult:
+    """Heatmaps of one class lie outside the object; every so many swaps of that class turn it."""
+    result = make_audit(same=1.0, other=1.0)
+    scores, swaps = result.scores.copy(), result.interventions
+    assert swaps is not None
+    scores.loc[scores["label"].eq("cat"), "invalid_activation_label"] += 0.3
+    swaps = swaps.copy()
+    mine = swaps.index[swaps["image_id"].str.startswith("cat") & swaps["arm"].eq("other_class")]
+    swaps.loc[mine[::turned_every], "predicted"] = "dog"
+    return replace(result, scores=scores, interventions=swaps)
+
+
+def test_seen_in_a_class_whose_swaps_decide_nothing_is_inconclusive() -> None:
+    result = only_cat_is_seen(turned_every=12)
+    verdict = judge(result)
+    gap, lift = the(verdict, "background_gap"), the(verdict, "invalid_lift")
+    parts = {part.part: part.status for part in gap.parts}
+    assert (gap.status, parts["class cat"]) == (Status.PASS, Status.INCONCLUSIVE)
+    assert (lift.status, lift.reason, verdict.status) == (
+        Status.INCONCLUSIVE,
+        "use_undecided",
+        Status.INCONCLUSIVE,
+    )
+    assert "not shown for class cat" in lift.message
+    strict = judge(result, Policy.parse({"disagreement": {"seen_but_unused": "fail"}}))
+    assert the(strict, "invalid_lift").reason == "above_limit"
+    assert the(judge(only_cat_is_seen(turned_every=200)), "invalid_lift").reason == "seen_but_unused"
+
+
 def test_an_insane_explainer_decides_nothing_and_behaviour_still_fails() -> None:
     insane = SANE.model_copy(update={"high": 0.6})
     clean = judge(make_audit(sanity=insane))
@@ -78,6 +126,12 @@ def test_a_sanity_that_could_not_be_tested_is_inconclusive(reason: str) -> None:
     verdict = judge(make_audit(sanity=Sanity(images=20, reason=reason)))  # type: ignore[arg-type]
     assert verdict.status is Status.INCONCLUSIVE
     assert the(verdict, "explainer_sanity").reason == "not_measured"
+
+
+def test_a_sanity_tested_at_another_layer_says_so() -> None:
+    check = the(judge(make_audit(sanity=SANE.model_copy(update={"layer": "stage2"}))), "explainer_sanity")
+    assert "tested at layer stage2" in check.message
+    assert "tested at" not in the(judge(make_audit()), "explainer_sanity").message
 
 
 def test_a_sanity_that_was_not_tested_though_asked_for_is_an_error() -> None:

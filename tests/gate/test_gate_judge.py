@@ -68,7 +68,7 @@ def test_a_background_gap_fails_though_the_heatmaps_look_clean() -> None:
 
 
 def test_an_interval_over_the_limit_is_inconclusive() -> None:
-    verdict = judge(make_audit(activation=0.2, spread=0.15, per_class=30, groups=12))
+    verdict = judge(make_audit(activation=0.2, spread=0.15, per_class=30, groups=12), SEEN_FAILS)
     assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "straddles_limit")
     assert verdict.sentence.startswith("Not decided: ")
 
@@ -111,7 +111,7 @@ def test_critical_classes_must_pass_each(edit: Callable[..., AuditResult]) -> No
     shares = np.random.default_rng(0).choice([0.0, 0.39], int(rows.sum()))
     wide = edit(result, rows, invalid_activation=shares, invalid_activation_label=shares)
     assert judge(wide).status is Status.PASS
-    verdict = judge(wide, {"critical_classes": ["c"]})
+    verdict = judge(wide, SEEN_FAILS | {"critical_classes": ["c"]})
     assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "critical_class")
 
 
@@ -121,7 +121,7 @@ def test_critical_classes_of_a_pattern_must_pass_each(edit: Callable[..., AuditR
     shares = np.random.default_rng(0).choice([0.0, 0.39], int(rows.sum()))
     wide = edit(result, rows, invalid_activation_label=shares)
     assert judge(wide, {"critical_classes": ["tr*m"]}).status is Status.PASS
-    verdict = judge(wide, {"critical_classes": ["truck*"]})
+    verdict = judge(wide, SEEN_FAILS | {"critical_classes": ["truck*"]})
     assert verdict.reason == "critical_class"
     assert "not shown for critical class truck large" in verdict.sentence
 

@@ -130,6 +130,7 @@ def test_every_reason_of_the_gate_has_words_and_others_stay() -> None:
         "no_checks",
         "seen_but_unused",
         "used_but_unseen",
+        "use_undecided",
     ]
     assert set(codes) <= set(REASONS)
     assert reason_in_words("something_new") == "something_new"

@@ -144,16 +144,28 @@ def _two_way(influence: sparse.csr_array, sizes: np.ndarray, squares: float) -> 
         sizes: composites of each recipient group.
         squares: sum of the squared influences of single composites.
     """
-    by_donor, by_recipient = influence.sum(axis=1), influence.sum(axis=0)
+    by_recipient = influence.sum(axis=0)
     worth = clustering(sizes, correlation_inside(sizes, by_recipient, squares))
-    recipient = worth.scale * float((by_recipient**2).sum())
+    return with_donors(worth.scale * float((by_recipient**2).sum()), worth.degrees, influence)
+
+
+def with_donors(variance: float, degrees: float, influence: sparse.csr_array) -> tuple[float, float]:
+    """Standard error and degrees of freedom once the donors' groups count as well as the recipients'.
+
+    Args:
+        variance: with groups of recipients alone.
+        degrees: of freedom of that.
+        influence: what each (donor group, recipient group) adds to the estimate's deviation, in full for each
+            donor where a comparison has two.
+    """
+    by_donor = influence.sum(axis=1)
     count = len(by_donor)
     if count < 2:
-        return float(np.sqrt(recipient)), worth.degrees
+        return float(np.sqrt(variance)), degrees
     donor = count / (count - 1) * float((by_donor**2).sum())
     # What is in both sums is taken off once; with few groups the difference can fall below either.
-    both = recipient + donor - float((influence.data**2).sum())
-    return float(np.sqrt(max(recipient, donor, both))), min(worth.degrees, count - 1.0)
+    both = variance + donor - float((influence.data**2).sum())
+    return float(np.sqrt(max(variance, donor, both))), min(degrees, count - 1.0)
 
 
 def gap_estimate(

@@ -21,6 +21,7 @@ from camgate.audit.statistics import (
     mean_sample,
     rate_sample,
 )
+from camgate.audit.swaps import swap_sample
 
 Rows = NDArray[np.intp]
 """Positions of rows of `AuditResult.scores`."""
@@ -195,8 +196,14 @@ class Composites:
                 float(pd.Series(self._arm_of(chosen, arm, "correct").outcome).mean())
                 for arm in ("original", "same_class", "other_class")
             ]
-        flipped = self._arm_of(chosen, "other_class", "donor_class")
-        taken = rate_sample(flipped.outcome, flipped.recipient)
+        other = chosen[self._arm[chosen] == "other_class"]
+        taken = swap_sample(
+            self._outcomes["donor_class"][other].astype(np.float64),
+            self._image[other],
+            self._groups,
+            self._donor[other, None],
+            seed=self._seed,
+        )
         return Gap(correct.at(level), probability.at(level), taken.at(level), *means)
 
     def flips(self, rows: Rows | None = None) -> Sample | None:
@@ -205,23 +212,25 @@ class Composites:
         Unlike the gap it needs no correlation in the audited data: a model that reads a mark changes its
         mind with the mark, whether or not the mark goes with the class.
         """
-        images, values = self._flips
+        image, differ, donors = self._pairs
         if rows is not None:
-            inside = np.isin(images, rows)
-            images, values = images[inside], values[inside]
-        return mean_sample(values, self._groups[images], seed=self._seed) if len(images) else None
+            inside = np.isin(image, rows)
+            image, differ, donors = image[inside], differ[inside], donors[inside]
+        return swap_sample(differ, image, self._groups, donors, seed=self._seed) if len(image) else None
 
     @cached_property
-    def _flips(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images with two swapped backgrounds or more, and the share of pairs that disagree."""
-        swapped = self._arm != "original"
-        table = pd.DataFrame({"image": self._image[swapped], "predicted": self._predicted[swapped]})
-        drawn = table.groupby("image").size()
-        alike = table.groupby(["image", "predicted"]).size()
-        alike = (alike * (alike - 1)).groupby(level=0).sum()
-        drawn = drawn[drawn > 1]
-        values = 1 - alike.reindex(drawn.index) / (drawn * (drawn - 1))
-        return drawn.index.to_numpy(dtype=np.intp), values.to_numpy(dtype=np.float64)
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of swapped backgrounds of an image: the image, whether predictions differ, donors' groups."""
+        swapped = np.flatnonzero(self._arm != "original")
+        image, found = self._image[swapped], []
+        for step in range(1, int(np.bincount(image).max()) if len(image) else 1):
+            left = np.flatnonzero(image[:-step] == image[step:])
+            found.append((swapped[left], swapped[left + step]))
+        one, two = (
+            (np.concatenate(side) for side in zip(*found, strict=True)) if found else (swapped[:0],) * 2
+        )
+        differ = (self._predicted[one] != self._predicted[two]).astype(np.float64)
+        return self._image[one], differ, np.stack([self._donor[one], self._donor[two]], axis=1)
 
     def _of(self, rows: Rows | None) -> np.ndarray:
         """Composites of some images: the tables are sorted by image, so each image's are side by side."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from camgate.errors import some_of
 from camgate.gate.measure import CHECKS, Context
 from camgate.gate.verdict import CheckResult, Status
 
@@ -10,6 +11,8 @@ SWAPS = ("background_gap", "background_flips")
 SHARES = ("invalid_lift", "invalid_activation", "peak_invalid")
 """Checks that say whether heatmaps lie on invalid pixels."""
 
+_PERHAPS = ("straddles_limit", "critical_class")
+"""Reasons of a share check that is INCONCLUSIVE because heatmaps may lie on invalid pixels, or may not."""
 _STATUS = {"fail": Status.FAIL, "inconclusive": Status.INCONCLUSIVE, "pass": Status.PASS}
 _WHY = {
     "too_few_images": "fewer than 50 images have a map",
@@ -50,7 +53,7 @@ def explainer_sanity(context: Context) -> CheckResult | None:
         message=(
             f"heatmaps of the network with random weights {'do not ' if sane else ''}resemble the model's "
             f"(rank correlation {found.similarity:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, "
-            f"limit {limit:.2f})"
+            f"limit {limit:.2f}){_elsewhere(context)}"
         ),
         value=found.similarity,
         low=found.low,
@@ -59,6 +62,14 @@ def explainer_sanity(context: Context) -> CheckResult | None:
         n=found.images,
         groups=len(found.per_seed),
     )
+
+
+def _elsewhere(context: Context) -> str:
+    """Says so where another layer was tested than the audited one, whose maps random weights leave dead."""
+    found, audited = context.result.sanity, context.result.settings.target_layer
+    if found is None or not found.layer or found.layer == audited:
+        return ""
+    return f"; tested at layer {found.layer}, as random weights leave the maps of {audited} dead"
 
 
 def without_heatmaps(checks: list[CheckResult], context: Context) -> list[CheckResult]:
@@ -81,35 +92,46 @@ def settle(checks: list[CheckResult], context: Context) -> list[CheckResult]:
     """Where heatmap and intervention contradict each other, say so, and let the policy decide."""
     terms = context.policy.disagreement
     shares, swaps = ([check for check in checks if check.name in names] for names in (SHARES, SWAPS))
-    seen = [check for check in shares if check.status is Status.FAIL]
-    used = [check.name for check in swaps if check.status is Status.FAIL]
-    if seen and swaps and all(check.status is Status.PASS for check in swaps):
-        names = [check.name for check in seen if all(_unused(check, swap) for swap in swaps)]
-        note = "; yet swapping these pixels changes nothing: seen but not used"
-        return _relabelled(checks, names, "seen_but_unused", terms.seen_but_unused, note)
+    used = [check for check in swaps if check.status is Status.FAIL]
+    if swaps and all(check.status is Status.PASS for check in swaps):
+        return [
+            _unless_used(check, swaps, terms.seen_but_unused) if check in shares else check
+            for check in checks
+        ]
     if used and shares and all(check.status is Status.PASS for check in shares):
         note = "; yet the heatmaps lie on the object: used but not seen"
-        return _relabelled(checks, used, "used_but_unseen", terms.used_but_unseen, note)
+        return [
+            _relabelled(check, "used_but_unseen", terms.used_but_unseen, note) if check in used else check
+            for check in checks
+        ]
     return checks
 
 
-def _unused(seen: CheckResult, swap: CheckResult) -> bool:
-    """Whether each part in which heatmaps lie on invalid pixels passes the swap, not merely the whole."""
-    passed = {finding.part for finding in swap.parts if finding.status is Status.PASS}
-    return {finding.part for finding in seen.parts if finding.status is Status.FAIL} <= passed
+def _unless_used(share: CheckResult, swaps: list[CheckResult], outcome: str) -> CheckResult:
+    """What heatmaps on invalid pixels mean where swapping these pixels changes nothing.
+
+    Where that passes, so does what is only perhaps seen: clearer heatmaps cannot make a better verdict. It
+    must hold in each class and slice in which the heatmaps fail, not merely in all together.
+    """
+    perhaps = outcome == "pass" and share.reason in _PERHAPS
+    if share.status is not Status.FAIL and not perhaps:
+        return share
+    failing = {finding.part for finding in share.parts if finding.status is Status.FAIL}
+    shown = [{finding.part for finding in swap.parts if finding.status is Status.PASS} for swap in swaps]
+    if all(failing <= passed for passed in shown):
+        note = "; yet swapping these pixels changes nothing: seen but not used"
+        return _relabelled(share, "seen_but_unused", outcome, note)
+    if outcome == "fail":
+        return share
+    open_parts = some_of(sorted(failing - set[str].intersection(*shown)), 3)
+    note = f"; swapping these pixels changes nothing overall, which is not shown for {open_parts}"
+    return _relabelled(share, "use_undecided", "inconclusive", note)
 
 
-def _relabelled(
-    checks: list[CheckResult], names: list[str], reason: str, outcome: str, note: str
-) -> list[CheckResult]:
-    return [
-        check.model_copy(
-            update={"status": _STATUS[outcome], "reason": reason, "message": check.message + note}
-        )
-        if check.name in names
-        else check
-        for check in checks
-    ]
+def _relabelled(check: CheckResult, reason: str, outcome: str, note: str) -> CheckResult:
+    return check.model_copy(
+        update={"status": _STATUS[outcome], "reason": reason, "message": check.message + note}
+    )
 
 
 def _of_heatmap(name: str, context: Context) -> bool:

@@ -94,7 +94,7 @@ def word(value: Any) -> str:
 
 
 def part_lines(verdict: Verdict) -> list[str]:
-    """The worst classes and slices of each check that fails, and how many are too small to judge alone."""
+    """Worst classes and slices of each check that fails or waits for them; how many are too small."""
     return [f"{check.name}: {'; '.join(said)}" for check in verdict.checks if (said := _of_parts(check))]
 
 
@@ -105,7 +105,7 @@ def _of_parts(check: CheckResult) -> list[str]:
         if finding.status is not Status.PASS
     ]
     said = []
-    if check.status is Status.FAIL and worst:
+    if worst and (check.status is Status.FAIL or check.reason == "use_undecided"):
         said.append(f"worst {some_of([_named(finding) for finding in worst], NAMED)}")
     small = sum(finding.reason == "too_small" for finding in worst)
     if small:

@@ -43,6 +43,7 @@ REASONS = {
     "not_measured": "nothing was measured",
     "no_checks": "the policy configures no check",
     "seen_but_unused": "heatmaps light up outside the object, but the decision does not depend on it",
+    "use_undecided": "heatmaps of a class light up outside the object; too few swaps show whether it matters",
     "explainer_not_sane": "heatmaps of the untrained network look alike, so heatmaps decide nothing here",
     "gate_blind": "too few planted shortcuts were blocked for a PASS to mean much",
     "too_few_mutants": "too few mutants relied on what was planted in them",
