@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
@@ -43,7 +44,8 @@ __all__ = [
     "open_run",
 ]
 
-_AUDIT_MARK = "camgate.audit"  # says which audit the run holds already
+_CLAIM = "camgate.audit"  # parameter that says for which audit the run is
+_AUDIT_MARK = "camgate.audit"  # tag that says which audit it holds already
 _BATCH = 100  # parameters and tags that MLflow takes at once
 
 
@@ -142,17 +144,32 @@ def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | N
 def audit_run(run_id: str, result: AuditResult, *, tracking_uri: str | None = None) -> str:
     """The run that holds this audit, or will: `run_id`, unless that holds another audit already.
 
-    A run has one value of each parameter and so one audit. A pipeline that audits two models (the candidate
-    and today's champion) has the second audit in a run of its own below `run_id`.
+    A run has one value of each parameter and so one audit: the first that claims it. A pipeline that audits
+    two models (the candidate and today's champion), at once or not, has the other audit in a run of its own
+    below `run_id`.
 
     Raises:
         RegistryError: MLflow fails.
     """
     mark = _mark(result)
-    with connected(tracking_uri, doing=f"read run {run_id}") as client:
-        if client.get_run(run_id).data.tags.get(_AUDIT_MARK, mark) == mark:
+    with connected(tracking_uri, doing=f"claim run {run_id} for an audit") as client:
+        if _claimed(client, run_id, mark):
             return run_id
     return run_below(run_id, key=f"{run_id}:{mark[:16]}", tracking_uri=tracking_uri)
+
+
+def _claimed(client: MlflowClient, run_id: str, mark: str) -> bool:
+    """Whether the run is for this audit. MLflow never changes a parameter, so the first claim stands."""
+    held = client.get_run(run_id).data
+    owner = held.params.get(_CLAIM) or held.tags.get(_AUDIT_MARK)
+    if owner is None:
+        try:
+            client.log_param(run_id, _CLAIM, mark)
+        except MlflowException:  # another step was faster, or MLflow fails
+            owner = client.get_run(run_id).data.params.get(_CLAIM)
+            if owner is None:
+                raise
+    return owner in {None, mark}
 
 
 def log_audit(
