@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import MlflowClient
-from pipelines_data import AUDIT, LENIENT, SIDE, write_images
+from pipelines_data import AUDIT, LENIENT, SIDE, TRAINING, write_images
 from zenml.client import Client
 
 from camgate.data.preprocessing import Preprocessing
@@ -15,7 +15,7 @@ from camgate.gate.measure import NoRival
 from camgate.gate.verdict import CheckResult, Status
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
-from camgate.pipelines import RunOutcome, run_audit
+from camgate.pipelines import RunOutcome, run_audit, run_training
 from camgate.registry.champion import Rival
 from camgate.steps.champion import champion_options
 
@@ -48,6 +48,7 @@ def audits(run: RunOutcome) -> int:
 
 @pytest.mark.usefixtures("stores")
 def test_the_champion_is_compared_and_audited_where_it_was_not(squares: Path, tmp_path: Path) -> None:
+    """First there is none, then its audit is found, then a training comes with other images."""
     options = {"model_name": "squares", "policy": TERMS, "audit": AUDIT}
     first = run_audit(data=str(squares), model=saved(tmp_path / "one", 1), **options)
     assert (champion_check(first).status, champion_check(first).reason) == (Status.PASS, "no_champion")
@@ -62,7 +63,7 @@ def test_the_champion_is_compared_and_audited_where_it_was_not(squares: Path, tm
     assert MlflowClient().get_run(second.mlflow_run_id).data.tags["camgate.champion"] == "squares/1"
 
     others = write_images(tmp_path / "others", test=12, seed=7)
-    third = run_audit(data=str(others), model=saved(tmp_path / "three", 3), **options)
+    third = run_training(data=str(others), training=TRAINING | {"epochs": 1}, **options)
     assert champion_check(third).value is not None
     assert audits(third) == 1
     rival = Client().get_artifact_version("champion").load()

@@ -326,7 +326,7 @@ def test_verdict(store: str, run_id: str, make_verdict: Callable[..., Verdict], 
     (tmp_path / "policy.yaml").write_bytes(read(client, run_id, "gate/policy.yaml", tmp_path))
     assert Policy.load(tmp_path / "policy.yaml").digest() == policy.digest()
     run = client.get_run(run_id)
-    assert run.data.metrics == {"gate/invalid_lift": 0.25}  # the other check has no value
+    assert run.data.metrics == {"gate/invalid_lift": 0.25, "gate/passed": 0.0}  # one check has no value
     assert run.data.tags["camgate.policy_digest"] == policy.digest()
     assert run.data.tags["camgate.sentence"] == verdict.sentence
 

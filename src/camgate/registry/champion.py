@@ -26,6 +26,8 @@ from camgate.registry.tracking import log_audit, log_data
 
 RIVAL = "camgate.champion"
 """Tag of a run: the version that its model was compared with."""
+PICTURES = 6
+"""Of each kind, in the champion's audit: most of what it looks like was seen when it was promoted."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +130,8 @@ def rival_of(
             manifest,
             **result.settings.options(),
             seed=_seed(result, str(classifier.source_digest)),
+            gallery_worst=PICTURES,
+            gallery_sample=PICTURES,
             batch_size=batch_size,
             workers=workers,
             progress=progress,

@@ -24,7 +24,7 @@ from camgate.audit.summary import summarise
 from camgate.errors import RegistryError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.policy import Policy
-from camgate.gate.verdict import Verdict
+from camgate.gate.verdict import Status, Verdict
 from camgate.models.evaluation import Evaluation
 from camgate.registry import names
 from camgate.registry.connection import connected
@@ -32,6 +32,7 @@ from camgate.registry.pictures import gallery_pictures
 from camgate.registry.runs import finish_run, open_run, run_below
 
 __all__ = [
+    "audit_metrics",
     "audit_run",
     "finish_run",
     "log_audit",
@@ -42,6 +43,7 @@ __all__ = [
     "log_training",
     "log_verdict",
     "open_run",
+    "verdict_metrics",
 ]
 
 _CLAIM = "camgate.audit"  # parameter that says for which audit the run is
@@ -221,14 +223,24 @@ def log_audit(
 
 
 def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
-    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, metrics `gate/<check>` and the verdict's tags."""
+    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, `verdict_metrics` and the verdict's tags."""
     with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
         _write_verdict(folder, verdict)
         (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
         client.log_artifacts(run_id, str(folder), "gate")
-        values = {check.name: check.value for check in verdict.checks}
-        client.log_batch(run_id, metrics=_metrics(values, "gate/"))
+        client.log_batch(run_id, metrics=_metrics(verdict_metrics(verdict)))
         _tags(client, run_id, _verdict_tags(verdict))
+
+
+def audit_metrics(result: AuditResult) -> dict[str, float]:
+    """An audit as flat numbers, `audit/<name>`; names as MLflow takes them."""
+    return names.metrics(summarise(result), "audit/")
+
+
+def verdict_metrics(verdict: Verdict) -> dict[str, float]:
+    """A verdict as flat numbers: the value of each check, `gate/<check>`, and `gate/passed`, 1 on PASS."""
+    values = {check.name: check.value for check in verdict.checks}
+    return names.metrics(values | {"passed": float(verdict.status is Status.PASS)}, "gate/")
 
 
 def log_drill(run_id: str, drill: DrillResult, *, tracking_uri: str | None = None) -> None:
@@ -250,7 +262,7 @@ def _write_verdict(folder: Path, verdict: Verdict) -> None:
 
 def _audit_numbers(client: MlflowClient, run_id: str, result: AuditResult) -> None:
     _parameters(client, run_id, result.settings.model_dump(mode="json"), "audit.")
-    for part in _parts(_metrics(summarise(result), "audit/"), 1000):
+    for part in _parts(_metrics(audit_metrics(result)), 1000):
         client.log_batch(run_id, metrics=part)
     tags = {
         "camgate.model_digest": result.model_digest,
