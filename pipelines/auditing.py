@@ -10,6 +10,7 @@ from zenml.enums import ExecutionMode
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.steps import (
+    audit_champion,
     audit_heatmaps,
     drill_gate,
     enforce_verdict,
@@ -17,6 +18,7 @@ from camgate.steps import (
     load_data,
     promote_model,
 )
+from camgate.steps.champion import champion_options
 
 
 @pipeline(name="camgate_audit", execution_mode=ExecutionMode.FAIL_FAST)
@@ -27,6 +29,7 @@ def audit_pipeline(
     policy: str | dict[str, Any] | None = None,
     data_options: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
     alias: str = "champion",
     experiment: str | None = None,
@@ -40,6 +43,8 @@ def audit_pipeline(
         policy: path of a YAML file, or its content; None takes the default policy.
         data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `slices`, `allow_pickle`.
+        champion: options of `camgate.steps.audit_champion`, such as `classes`; the step runs where the policy
+            has the check `champion`.
         drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
             model and see what the gate blocks. Done also without, where the policy requires it.
         alias: moves to the new version on PASS.
@@ -49,17 +54,30 @@ def audit_pipeline(
     result = audit_heatmaps(
         manifest=manifest, source=model, policy=policy, experiment=experiment, **(audit or {})
     )
+    terms = Policy.read(policy)
+    rival = None  # then the check is an ERROR, if there is one
+    if model_name is not None and "champion" in terms.checks:
+        rival = audit_champion(
+            manifest=manifest,
+            result=result,
+            name=model_name,
+            alias=alias,
+            experiment=experiment,
+            **champion_options(audit, champion),
+        )
     drilled = None
-    if drill is not None or Policy.read(policy).require_drill:
+    if drill is not None or terms.require_drill:
         drilled = drill_gate(
             manifest=manifest, result=result, policy=policy, experiment=experiment, **(drill or {})
         )
-    verdict = gate_promotion(result=result, policy=policy, drill=drilled, experiment=experiment)
+    verdict = gate_promotion(
+        result=result, policy=policy, champion=rival, drill=drilled, experiment=experiment
+    )
     if model_name is None:
         enforce_verdict(verdict=verdict, experiment=experiment)
         return
     promotion = promote_model(
-        verdict=verdict, result=result, name=model_name, alias=alias, experiment=experiment
+        verdict=verdict, result=result, name=model_name, alias=alias, champion=rival, experiment=experiment
     )
     enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
 

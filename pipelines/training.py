@@ -10,6 +10,7 @@ from zenml.enums import ExecutionMode
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.steps import (
+    audit_champion,
     audit_heatmaps,
     drill_gate,
     enforce_verdict,
@@ -19,6 +20,7 @@ from camgate.steps import (
     promote_model,
     train_model,
 )
+from camgate.steps.champion import champion_options
 
 
 # Fail fast: nothing is promoted after another step broke, and the caller gets the step's own exception.
@@ -30,6 +32,7 @@ def training_pipeline(
     data_options: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
     alias: str = "champion",
     experiment: str | None = None,
@@ -44,6 +47,8 @@ def training_pipeline(
         training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`; for transfer
             learning `weights` and `frozen_epochs`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
+        champion: options of `camgate.steps.audit_champion`, such as `classes`; the step runs where the policy
+            has the check `champion`.
         drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
             model and see what the gate blocks. Done also without, where the policy requires it.
         alias: moves to the new version on PASS.
@@ -66,8 +71,19 @@ def training_pipeline(
         after="evaluate_model",
         **(audit or {}),
     )
+    terms = Policy.read(policy)
+    rival = None
+    if "champion" in terms.checks:
+        rival = audit_champion(
+            manifest=manifest,
+            result=result,
+            name=model_name,
+            alias=alias,
+            experiment=experiment,
+            **champion_options(audit, champion),
+        )
     drilled = None
-    if drill is not None or Policy.read(policy).require_drill:
+    if drill is not None or terms.require_drill:
         drilled = drill_gate(
             manifest=manifest,
             result=result,
@@ -76,9 +92,11 @@ def training_pipeline(
             experiment=experiment,
             **(drill or {}),
         )
-    verdict = gate_promotion(result=result, policy=policy, drill=drilled, experiment=experiment)
+    verdict = gate_promotion(
+        result=result, policy=policy, champion=rival, drill=drilled, experiment=experiment
+    )
     promotion = promote_model(
-        verdict=verdict, result=result, name=model_name, alias=alias, experiment=experiment
+        verdict=verdict, result=result, name=model_name, alias=alias, champion=rival, experiment=experiment
     )
     enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
 

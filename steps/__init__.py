@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from camgate.steps.audit import audit_heatmaps
+from camgate.steps.champion import audit_champion
 from camgate.steps.drill import drill_gate
 from camgate.steps.enforce import enforce_verdict
 from camgate.steps.evaluate import evaluate_model
@@ -12,6 +13,7 @@ from camgate.steps.promote import promote_model
 from camgate.steps.train import train_model
 
 __all__ = [
+    "audit_champion",
     "audit_heatmaps",
     "drill_gate",
     "enforce_verdict",

@@ -16,6 +16,7 @@ from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.champion import Rival
 from camgate.registry.tracking import log_audit, log_verdict
 from camgate.report.files import write_report, write_summary, write_verdict
 from camgate.steps._tracking import in_pipeline, tracked
@@ -25,7 +26,7 @@ from camgate.steps._tracking import in_pipeline, tracked
 def gate_promotion(
     result: AuditResult,
     policy: str | dict[str, Any] | None = None,
-    champion: AuditResult | None = None,
+    champion: Rival | AuditResult | None = None,
     drill: DrillResult | None = None,
     experiment: str | None = None,
 ) -> Annotated[Verdict, "verdict"]:
@@ -37,12 +38,14 @@ def gate_promotion(
     Args:
         result: the audit.
         policy: path of a YAML file, or its content; None takes the default policy.
-        champion: audit of today's champion on the same images, for the check `champion`.
+        champion: of `audit_champion`, or an audit of today's champion on the same images, for the check
+            `champion`.
         drill: of this model under this policy, where the policy requires one; it is shown in the report.
         experiment: MLflow experiment; by default the pipeline's name.
     """
     terms = Policy.read(policy)
-    verdict = judge(result, terms, champion=champion, drill=drill)
+    rival = champion.audit if isinstance(champion, Rival) else champion
+    verdict = judge(result, terms, champion=rival, drill=drill)
     with tracked(experiment) as run, tempfile.TemporaryDirectory(prefix="camgate-gate-") as scratch:
         folder = Path(scratch)
         write_verdict(folder, verdict)

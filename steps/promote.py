@@ -13,6 +13,7 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.champion import Rival
 from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.tracking import audit_run
 from camgate.steps._tracking import in_pipeline, tracked
@@ -26,6 +27,7 @@ def promote_model(
     result: AuditResult,
     name: str,
     alias: str = "champion",
+    champion: Rival | None = None,
     experiment: str | None = None,
 ) -> Annotated[Promotion, "promotion"]:
     """Register and tag the audited model; the alias moves on PASS only. Never cached.
@@ -38,6 +40,7 @@ def promote_model(
         result: the audit that it judged; says where the model was logged.
         name: registered model in MLflow.
         alias: to move.
+        champion: of `audit_champion`: nothing moves when another version holds the alias by now.
         experiment: MLflow experiment; by default the pipeline's name.
 
     Raises:
@@ -56,6 +59,7 @@ def promote_model(
             name=name,
             run_id=audit_run(run.run_id, result, tracking_uri=run.uri),
             alias=alias,
+            champion=None if champion is None else champion.version,
             tracking_uri=run.uri,
         )
     if promotion.alias_moved:

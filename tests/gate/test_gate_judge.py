@@ -17,7 +17,7 @@ from camgate.audit.result import AuditResult
 from camgate.audit.sanity import Sanity
 from camgate.audit.statistics import Estimate
 from camgate.gate.judge import judge
-from camgate.gate.measure import CHECKS, AtMost, Check, decide
+from camgate.gate.measure import CHECKS, AtMost, Check, NoRival, decide
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Status, Verdict
 
@@ -229,6 +229,47 @@ def test_a_champion_audited_by_other_rules_is_no_match() -> None:
     verdict = judge(make_audit(), terms, champion=make_audit(tolerance=0, margin=0.1))
     assert (verdict.status, verdict.reason) == (Status.ERROR, "settings_differ")
     assert "tolerance 0 instead of 1, margin 0.1 instead of 0.05" in verdict.sentence
+
+
+NOBODY = NoRival("no_champion", "underpass has no champion yet")
+
+
+@pytest.mark.parametrize("accuracy", [1.0, 0.5])
+def test_without_a_champion_the_absolute_limits_decide(accuracy: float) -> None:
+    terms = {"checks": {"accuracy": {"min": 0.85}, "champion": {"max": 0.02, "max_accuracy_loss": 0.02}}}
+    verdict = judge(make_audit(accuracy=accuracy), terms, champion=NOBODY)
+    assert verdict.status is (Status.PASS if accuracy == 1.0 else Status.FAIL)
+    check = verdict.check("champion")
+    assert check is not None
+    assert (check.status, check.reason, check.value) == (Status.PASS, "no_champion", None)
+    assert "left out, underpass has no champion yet" in check.message
+    assert judge(make_audit(accuracy=accuracy), terms).status is Status.ERROR  # nobody looked for one
+
+
+def test_a_policy_of_comparisons_alone_passes_nothing_without_a_champion() -> None:
+    verdict = judge(make_audit(), {"checks": {"champion": {"max": 0.02}}}, champion=NOBODY)
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, "no_champion")
+
+
+def test_a_champion_that_nobody_could_audit_is_an_error() -> None:
+    terms = {"checks": {"accuracy": {"min": 0.85}, "champion": {"max": 0.02}}}
+    verdict = judge(make_audit(), terms, champion=NoRival("not_audited", "its weights are gone"))
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "not_audited")
+    assert "its weights are gone" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "failing"),
+    [(1.0, 1.0, []), (0.8, 1.0, ["champion"]), (0.4, 0.4, ["accuracy"])],
+)
+def test_floor_and_no_regression_are_in_one_policy(
+    candidate: float, champion: float, failing: list[str]
+) -> None:
+    """Falling behind the champion fails above the floor, and the floor holds beside an equal champion."""
+    terms = {"checks": {"accuracy": {"min": 0.6}, "champion": {"max_accuracy_loss": 0.05}}}
+    verdict = judge(make_audit(accuracy=candidate), terms, champion=make_audit(accuracy=champion))
+    assert [check.name for check in verdict.checks if check.status is Status.FAIL] == failing
+    assert verdict.status is (Status.FAIL if failing else Status.PASS)
 
 
 def test_accuracy_lost_against_the_champion_fails_whatever_the_explainer_is() -> None:

@@ -14,6 +14,7 @@ import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.tracking import fluent
 from pipelines_data import write_images
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -79,6 +80,8 @@ def stores(migrated_stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     yield tmp_path
     # What ZenML's tracker leaves behind in the process.
     mlflow.set_tracking_uri(None)
+    fluent._active_experiment_id = None
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     for name in ("USERNAME", "PASSWORD", "TOKEN", "INSECURE_TLS"):
         os.environ.pop(f"MLFLOW_TRACKING_{name}", None)
     torch.set_num_threads(threads)

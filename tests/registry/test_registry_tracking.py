@@ -4,8 +4,10 @@ import dataclasses
 import io
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,36 @@ def test_another_audit_goes_to_a_run_of_its_own_below(store: str, run_id: str, r
     )
 
 
+def test_two_audits_at_once_do_not_share_a_run(
+    store: str, run_id: str, result: AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked at the run before either has written to it."""
+    look, both, seen = MlflowClient.get_run, threading.Barrier(2, timeout=30), threading.local()
+
+    def look_together(self: MlflowClient, run: str) -> Any:
+        found = look(self, run)
+        if not hasattr(seen, "once"):
+            seen.once = True
+            both.wait()
+        return found
+
+    settings = result.settings.model_copy(update={"seed": 9})
+    audits = [result, dataclasses.replace(result, settings=settings, created="later")]
+    with monkeypatch.context() as race, ThreadPoolExecutor(2) as threads:
+        race.setattr(MlflowClient, "get_run", look_together)
+        held = list(threads.map(lambda each: log_audit(run_id, each, pictures=2, tracking_uri=store), audits))
+    assert run_id in held
+    assert held[0] != held[1]
+    client = MlflowClient(store)
+    for each, run in zip(audits, held, strict=True):
+        folder = tmp_path / run
+        folder.mkdir()
+        loaded = AuditResult.load(client.download_artifacts(run, "audit", str(folder)))
+        assert (loaded.settings.seed, loaded.created) == (each.settings.seed, each.created)
+        assert client.get_run(run).data.params["audit.seed"] == str(each.settings.seed)
+        assert audit_run(run_id, each, tracking_uri=store) == run
+
+
 def test_verdict(store: str, run_id: str, make_verdict: Callable[..., Verdict], tmp_path: Path) -> None:
     verdict, policy = make_verdict("INCONCLUSIVE", "a" * 64), Policy.default()
     log_verdict(run_id, verdict, policy, tracking_uri=store)
@@ -294,7 +326,7 @@ def test_verdict(store: str, run_id: str, make_verdict: Callable[..., Verdict], 
     (tmp_path / "policy.yaml").write_bytes(read(client, run_id, "gate/policy.yaml", tmp_path))
     assert Policy.load(tmp_path / "policy.yaml").digest() == policy.digest()
     run = client.get_run(run_id)
-    assert run.data.metrics == {"gate/invalid_lift": 0.25}  # the other check has no value
+    assert run.data.metrics == {"gate/invalid_lift": 0.25, "gate/passed": 0.0}  # one check has no value
     assert run.data.tags["camgate.policy_digest"] == policy.digest()
     assert run.data.tags["camgate.sentence"] == verdict.sentence
 

@@ -35,6 +35,20 @@ SCORE_COLUMNS = (
 )
 INTERVENTION_COLUMNS = ("image_id", "arm", "draw", "donor_id", "predicted", "target_probability")
 
+_ASKED = (
+    "target",
+    "tolerance",
+    "interventions",
+    "draws",
+    "fill",
+    "margin",
+    "match_on",
+    "slices",
+    "max_interventions",
+    "sanity",
+)
+"""Settings that do not follow from the network."""
+
 Status = Literal["ok", "unreadable", "no_region", "below_resolution", "dead_map"]
 
 
@@ -66,6 +80,12 @@ class AuditSettings(BaseModel):
     max_interventions: int
     sanity: bool = True
     """Whether the explainer was held against untrained networks."""
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `camgate.audit` that ask for the same of another model; the seed is left out."""
+        layer = self.target_layer if self.target_layer_rule == "caller" else None
+        asked = self.model_dump(include=set(_ASKED))
+        return asked | {"method": self.method_requested, "target_layer": layer}
 
 
 class ClusterRecord(BaseModel):

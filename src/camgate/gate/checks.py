@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from camgate.audit import paired, summary
 from camgate.audit.result import AuditResult
 from camgate.audit.statistics import Estimate, Sample, detectable_excess
-from camgate.gate.measure import LEVEL, AtLeast, AtMost, Context, check, judge_measure, percent, span
+from camgate.gate.measure import (
+    LEVEL,
+    AtLeast,
+    AtMost,
+    Context,
+    NoRival,
+    check,
+    judge_measure,
+    percent,
+    span,
+)
 from camgate.gate.verdict import CheckResult, Status
 
 WORST = 10
@@ -304,15 +314,13 @@ def champion(context: Context, options: ChampionOptions) -> CheckResult:
         "background_gap": options.max_gap_excess,
     }
     rival, result = context.champion, context.result
-    detail = "no champion's audit was given" if rival is None else _otherwise_audited(result, rival)
-    if rival is None or detail:
-        return CheckResult(
-            name="champion",
-            status=Status.ERROR,
-            reason="not_measured" if rival is None else "settings_differ",
-            message=f"comparison with the champion: {detail}",
-            limit=options.max,
-        )
+    if rival is None:
+        return _unmatched(Status.ERROR, "not_measured", "no champion's audit was given")
+    if isinstance(rival, NoRival):
+        return _left_out(context, rival)
+    detail = _otherwise_audited(result, rival)
+    if detail:
+        return _unmatched(Status.ERROR, "settings_differ", detail)
     pairs = paired.Pairs(result, rival)
     answers = [
         _against(context, pairs, measure, limit) for measure, limit in limits.items() if limit is not None
@@ -325,6 +333,22 @@ def champion(context: Context, options: ChampionOptions) -> CheckResult:
             "message": "; ".join(answer.message for answer in told),
             "parts": tuple(part for answer in answers for part in answer.parts),
         }
+    )
+
+
+def _left_out(context: Context, rival: NoRival) -> CheckResult:
+    """Nobody to compare with: the absolute limits decide, where there are any."""
+    if rival.reason == "not_audited":
+        return _unmatched(Status.ERROR, rival.reason, rival.message)
+    if context.policy.checks.keys() == {"champion"}:
+        detail = f"{rival.message}, and the policy has no absolute limit that could decide without"
+        return _unmatched(Status.INCONCLUSIVE, rival.reason, detail)
+    return _unmatched(Status.PASS, rival.reason, f"left out, {rival.message}")
+
+
+def _unmatched(status: Status, reason: str, detail: str) -> CheckResult:
+    return CheckResult(
+        name="champion", status=status, reason=reason, message=f"comparison with the champion: {detail}"
     )
 
 

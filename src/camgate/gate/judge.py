@@ -13,7 +13,7 @@ from camgate.audit.runner import derive_seed
 from camgate.errors import some_of
 from camgate.gate.agreement import explainer_sanity, settle, without_heatmaps
 from camgate.gate.drilled import DrillResult, drilled
-from camgate.gate.measure import CHECKS, Context
+from camgate.gate.measure import CHECKS, Context, NoRival
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
 from camgate.heatmaps.names import gating_names, may_gate
@@ -31,7 +31,7 @@ def judge(
     result: AuditResult,
     policy: Policy | Mapping[str, Any] | str | Path | None = None,
     *,
-    champion: AuditResult | None = None,
+    champion: AuditResult | NoRival | None = None,
     drill: DrillResult | None = None,
 ) -> Verdict:
     """Hold an audit against a policy.
@@ -39,7 +39,8 @@ def judge(
     Args:
         result: the audit.
         policy: a `Policy`, a mapping, or the path of a YAML file; None takes the default policy.
-        champion: audit of today's champion on the same images, for the check `champion`.
+        champion: audit of today's champion on the same images, for the check `champion`; or why there is
+            none: without a champion the comparison is left out and the absolute limits decide.
         drill: what a drill with this model and policy found, where the policy requires one.
 
     Returns:

@@ -49,12 +49,27 @@ class AtLeast(_Options):
 
 
 @dataclass(frozen=True)
+class NoRival:
+    """Stands for the champion's audit where there is none, and says why.
+
+    Attributes:
+        reason: `no_champion`, or `is_champion` where the audited model holds the alias itself: the comparison
+            is left out and the absolute limits decide alone. `not_audited`: there is a champion, but no audit
+            of it on these images, which is an ERROR.
+        message: why, as a clause.
+    """
+
+    reason: Literal["no_champion", "is_champion", "not_audited"]
+    message: str
+
+
+@dataclass(frozen=True)
 class Context:
     """What a check may look at."""
 
     result: AuditResult
     policy: Policy
-    champion: AuditResult | None = None
+    champion: AuditResult | NoRival | None = None
 
     @cached_property
     def measures(self) -> summary.Measures:

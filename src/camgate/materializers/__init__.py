@@ -6,6 +6,7 @@ from camgate.materializers.audit import AuditResultMaterializer
 from camgate.materializers.classifier import ClassifierMaterializer
 from camgate.materializers.drill import DrillMaterializer
 from camgate.materializers.evaluation import EvaluationMaterializer
+from camgate.materializers.rival import RivalMaterializer
 from camgate.materializers.verdict import VerdictMaterializer
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "ClassifierMaterializer",
     "DrillMaterializer",
     "EvaluationMaterializer",
+    "RivalMaterializer",
     "VerdictMaterializer",
 ]

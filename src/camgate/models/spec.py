@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ class ModelSpec(BaseModel):
     builder_args: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: str | Path) -> ModelSpec:
-        """Read a JSON file.
+    def read(cls, source: str | Path | Mapping[str, Any]) -> ModelSpec:
+        """Read a JSON file, or take a mapping.
 
         Raises:
             ModelError: names the file and each key that is wrong.
         """
-        file = Path(path)
+        if isinstance(source, Mapping):
+            return cls._validated(dict(source), "spec")
+        file = Path(source)
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
@@ -57,10 +60,14 @@ class ModelSpec(BaseModel):
             ) from error
         except ValueError as error:  # not UTF-8, or not JSON
             raise ModelError(f"{file}: is not valid JSON ({error})") from error
+        return cls._validated(values, str(file))
+
+    @classmethod
+    def _validated(cls, values: Any, source: str) -> ModelSpec:
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ModelError(f"{file}: " + "; ".join(map(_fault, error.errors()))) from error
+            raise ModelError(f"{source}: " + "; ".join(map(_fault, error.errors()))) from error
 
 
 def load_weights(path: str | Path, spec: ModelSpec, *, allow_code: bool = False) -> Classifier:

@@ -86,8 +86,8 @@ def register_and_promote(
         attestation: DSSE envelope of the verdict as JSON; a part of the evidence.
         waived: the caller has found a valid waiver of this FAIL. Never honoured for ERROR and INCONCLUSIVE.
         max_age: refuse a verdict that is older, by its `created`; the policy may set a shorter one.
-        champion: version that the decision was made against; None takes the one at the start of this call.
-            When another holds the alias by then, nothing moves.
+        champion: version that the decision was made against, 0 where there was none; None takes the one at
+            the start of this call. When another holds the alias by then, nothing moves.
         lock_seconds: after which another promotion may take this one for dead. Reading the model's files
             once must fit in.
 
@@ -108,7 +108,8 @@ def register_and_promote(
         digest = versions.digest_of(client, version)
         refused = evidence.refusal(digest, pinned=model.tags.get(PINNED), now=times.now())
         _tag(client, version, _evidence_tags(client, version, evidence, digest, refused))
-        move = _Move(client, version, alias, evidence, lock_seconds, champion or _holder(model, alias))
+        before = _holder(model, alias) if champion is None else champion or None
+        move = _Move(client, version, alias, evidence, lock_seconds, before)
         if refused is None:
             return move.under_lock()
         return move.refused(Refusal(refused, digest=digest, pinned=model.tags.get(PINNED)), model)

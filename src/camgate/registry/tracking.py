@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
 from camgate.errors import RegistryError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.policy import Policy
-from camgate.gate.verdict import Verdict
+from camgate.gate.verdict import Status, Verdict
 from camgate.models.evaluation import Evaluation
 from camgate.registry import names
 from camgate.registry.connection import connected
@@ -31,6 +32,7 @@ from camgate.registry.pictures import gallery_pictures
 from camgate.registry.runs import finish_run, open_run, run_below
 
 __all__ = [
+    "audit_metrics",
     "audit_run",
     "finish_run",
     "log_audit",
@@ -41,9 +43,11 @@ __all__ = [
     "log_training",
     "log_verdict",
     "open_run",
+    "verdict_metrics",
 ]
 
-_AUDIT_MARK = "camgate.audit"  # says which audit the run holds already
+_CLAIM = "camgate.audit"  # parameter that says for which audit the run is
+_AUDIT_MARK = "camgate.audit"  # tag that says which audit it holds already
 _BATCH = 100  # parameters and tags that MLflow takes at once
 
 
@@ -142,17 +146,32 @@ def log_evaluation(run_id: str, evaluation: Evaluation, *, tracking_uri: str | N
 def audit_run(run_id: str, result: AuditResult, *, tracking_uri: str | None = None) -> str:
     """The run that holds this audit, or will: `run_id`, unless that holds another audit already.
 
-    A run has one value of each parameter and so one audit. A pipeline that audits two models (the candidate
-    and today's champion) has the second audit in a run of its own below `run_id`.
+    A run has one value of each parameter and so one audit: the first that claims it. A pipeline that audits
+    two models (the candidate and today's champion), at once or not, has the other audit in a run of its own
+    below `run_id`.
 
     Raises:
         RegistryError: MLflow fails.
     """
     mark = _mark(result)
-    with connected(tracking_uri, doing=f"read run {run_id}") as client:
-        if client.get_run(run_id).data.tags.get(_AUDIT_MARK, mark) == mark:
+    with connected(tracking_uri, doing=f"claim run {run_id} for an audit") as client:
+        if _claimed(client, run_id, mark):
             return run_id
     return run_below(run_id, key=f"{run_id}:{mark[:16]}", tracking_uri=tracking_uri)
+
+
+def _claimed(client: MlflowClient, run_id: str, mark: str) -> bool:
+    """Whether the run is for this audit. MLflow never changes a parameter, so the first claim stands."""
+    held = client.get_run(run_id).data
+    owner = held.params.get(_CLAIM) or held.tags.get(_AUDIT_MARK)
+    if owner is None:
+        try:
+            client.log_param(run_id, _CLAIM, mark)
+        except MlflowException:  # another step was faster, or MLflow fails
+            owner = client.get_run(run_id).data.params.get(_CLAIM)
+            if owner is None:
+                raise
+    return owner in {None, mark}
 
 
 def log_audit(
@@ -204,14 +223,24 @@ def log_audit(
 
 
 def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
-    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, metrics `gate/<check>` and the verdict's tags."""
+    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, `verdict_metrics` and the verdict's tags."""
     with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
         _write_verdict(folder, verdict)
         (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
         client.log_artifacts(run_id, str(folder), "gate")
-        values = {check.name: check.value for check in verdict.checks}
-        client.log_batch(run_id, metrics=_metrics(values, "gate/"))
+        client.log_batch(run_id, metrics=_metrics(verdict_metrics(verdict)))
         _tags(client, run_id, _verdict_tags(verdict))
+
+
+def audit_metrics(result: AuditResult) -> dict[str, float]:
+    """An audit as flat numbers, `audit/<name>`; names as MLflow takes them."""
+    return names.metrics(summarise(result), "audit/")
+
+
+def verdict_metrics(verdict: Verdict) -> dict[str, float]:
+    """A verdict as flat numbers: the value of each check, `gate/<check>`, and `gate/passed`, 1 on PASS."""
+    values = {check.name: check.value for check in verdict.checks}
+    return names.metrics(values | {"passed": float(verdict.status is Status.PASS)}, "gate/")
 
 
 def log_drill(run_id: str, drill: DrillResult, *, tracking_uri: str | None = None) -> None:
@@ -233,7 +262,7 @@ def _write_verdict(folder: Path, verdict: Verdict) -> None:
 
 def _audit_numbers(client: MlflowClient, run_id: str, result: AuditResult) -> None:
     _parameters(client, run_id, result.settings.model_dump(mode="json"), "audit.")
-    for part in _parts(_metrics(summarise(result), "audit/"), 1000):
+    for part in _parts(_metrics(audit_metrics(result)), 1000):
         client.log_batch(run_id, metrics=part)
     tags = {
         "camgate.model_digest": result.model_digest,

@@ -1,0 +1,53 @@
+"""`Rival` as an artifact: which version, and its audit's own folder or why there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType
+
+from camgate.audit.result import AuditResult
+from camgate.gate.measure import NoRival
+from camgate.materializers.folder import FolderMaterializer
+from camgate.materializers.sources import pin
+from camgate.registry.champion import Rival
+
+FILE, AUDIT = "champion.json", "audit"
+
+pin(Rival)
+
+
+@pin
+class RivalMaterializer(FolderMaterializer):
+    """`champion.json`, and beside it the folder of the champion's audit."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Rival,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA_ANALYSIS
+    SKIP_REGISTRATION: ClassVar[bool] = False
+
+    def write(self, data: Rival, folder: Path) -> None:
+        """Write the files."""
+        facts: dict[str, Any] = {"version": data.version, "run_id": data.run_id}
+        if isinstance(data.audit, NoRival):
+            facts["absent"] = asdict(data.audit)
+        else:
+            data.audit.save(folder / AUDIT)
+        (folder / FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+    def read(self, folder: Path, data_type: type[Any]) -> Rival:
+        """Read the files."""
+        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        absent = facts.pop("absent", None)
+        return Rival(AuditResult.load(folder / AUDIT) if absent is None else NoRival(**absent), **facts)
+
+    def extract_metadata(self, data: Rival) -> dict[str, Any]:
+        """What the dashboard shows beside the artifact."""
+        facts = {
+            "version": data.version,
+            "mlflow_run_id": data.run_id,
+            "absent": data.audit.reason if isinstance(data.audit, NoRival) else None,
+        }
+        return {name: value for name, value in facts.items() if value is not None}

@@ -1,0 +1,90 @@
+"""Candidate against the champion of the registry, in the ready-made pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from pipelines_data import AUDIT, LENIENT, SIDE, TRAINING, write_images
+from zenml.client import Client
+
+from camgate.data.preprocessing import Preprocessing
+from camgate.gate.measure import NoRival
+from camgate.gate.verdict import CheckResult, Status
+from camgate.models.builders import build
+from camgate.models.classifier import Classifier
+from camgate.pipelines import RunOutcome, run_audit, run_training
+from camgate.registry.champion import Rival
+from camgate.steps.champion import champion_options
+
+TERMS = {
+    **LENIENT,
+    "checks": {"invalid_activation": {"max": 1.0}, "champion": {"max": 1.0, "max_accuracy_loss": 1.0}},
+}
+
+
+def saved(folder: Path, seed: int) -> str:
+    torch.manual_seed(seed)
+    network = build("resnet_small", {}, 2)
+    preprocessing = Preprocessing(size=(SIDE, SIDE))
+    return str(Classifier(network, ["blue", "red"], preprocessing, builder="resnet_small").save(folder))
+
+
+def champion_check(run: RunOutcome) -> CheckResult:
+    check = run.verdict.check("champion")
+    assert check is not None
+    return check
+
+
+def audits(run: RunOutcome) -> int:
+    """MLflow runs with an audit below the run of the candidate."""
+    client = MlflowClient()
+    experiment = client.get_run(run.mlflow_run_id).info.experiment_id
+    below = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run.mlflow_run_id}'")
+    return sum("audit.method" in each.data.params for each in below)
+
+
+@pytest.mark.usefixtures("stores")
+def test_the_champion_is_compared_and_audited_where_it_was_not(squares: Path, tmp_path: Path) -> None:
+    """First there is none, then its audit is found, then a training comes with other images."""
+    options = {"model_name": "squares", "policy": TERMS, "audit": AUDIT}
+    first = run_audit(data=str(squares), model=saved(tmp_path / "one", 1), **options)
+    assert (champion_check(first).status, champion_check(first).reason) == (Status.PASS, "no_champion")
+    assert first.promotion is not None
+    assert (first.promotion.version, first.promotion.alias_moved) == (1, True)
+
+    second = run_audit(data=str(squares), model=saved(tmp_path / "two", 2), **options)
+    assert champion_check(second).value is not None
+    assert audits(second) == 0  # the audit that promoted version 1 is there
+    assert second.promotion is not None
+    assert (second.promotion.previous, second.promotion.alias_moved) == (1, True)
+    assert MlflowClient().get_run(second.mlflow_run_id).data.tags["camgate.champion"] == "squares/1"
+
+    others = write_images(tmp_path / "others", test=12, seed=7)
+    third = run_training(data=str(others), training=TRAINING | {"epochs": 1}, **options)
+    assert champion_check(third).value is not None
+    assert audits(third) == 1
+    rival = Client().get_artifact_version("champion").load()
+    assert isinstance(rival, Rival)
+    assert rival.version == 2
+    assert not isinstance(rival.audit, NoRival)
+    assert rival.audit.data_digest == third.result.data_digest != second.result.data_digest
+    assert rival.audit.model_digest == second.result.model_digest
+
+
+@pytest.mark.usefixtures("stores")
+def test_without_a_registered_model_nobody_looks_for_its_champion(squares: Path, tmp_path: Path) -> None:
+    run = run_audit(data=str(squares), model=saved(tmp_path / "one", 1), policy=TERMS, audit=AUDIT)
+    assert (run.verdict.status, champion_check(run).reason) == (Status.ERROR, "not_measured")
+
+
+def test_options_of_the_candidates_audit_that_hold_for_the_champions() -> None:
+    given = {"allow_code": True, "method": "gradcam", "classes": ["a"], "batch_size": 4}
+    assert champion_options(given, {"batch_size": 8, "classes": ["b"]}) == {
+        "allow_code": True,
+        "batch_size": 8,
+        "classes": ["b"],
+    }
+    assert champion_options(None) == {}
