@@ -14,7 +14,7 @@ from torch import nn
 
 from camgate import Classifier, Preprocessing
 from camgate.drill import runner
-from camgate.drill.runner import planned, run_drill
+from camgate.drill.runner import distinct, planned, run_drill
 from camgate.drill.stamps import Stamp
 from camgate.errors import InputError
 from camgate.gate.drilled import DrillResult
@@ -124,7 +124,7 @@ def test_the_candidate_is_left_as_it_was(candidate: Classifier, manifest: pd.Dat
 def test_time_up_leaves_what_was_made_and_says_so(candidate: Classifier, manifest: pd.DataFrame) -> None:
     found = run_drill(candidate, manifest, POLICY, minutes=0.001)
     assert len(found.mutants) == 1
-    assert found.planned == len(planned())
+    assert found.planned == len(distinct(planned(), (SIDE, SIDE, 3)))
     assert "time was up" in found.warnings[-1]
 
 
@@ -163,6 +163,23 @@ def test_few_unreadable_images_are_left_out_as_in_an_audit(
 def test_options_out_of_range_are_refused(candidate: Classifier, manifest: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="minutes"):
         run_drill(candidate, manifest, POLICY, minutes=0)
+
+
+def test_stamps_that_look_alike_at_a_small_size_are_planted_once() -> None:
+    large, small = (distinct(planned(), (side, side, 3)) for side in (896, 32))
+    assert large == planned()
+    assert len(small) < len(large)
+    thin = [stamp for stamp, neutral in small if stamp.kind == "frame" and stamp.area < 0.1 and not neutral]
+    assert len(thin) == 1
+    assert [entry for entry in planned() if entry in small] == small
+
+
+def test_the_area_told_is_what_the_stamp_covers(drilled: DrillResult) -> None:
+    frame, patch, cast = (mutant.area for mutant in drilled.mutants)
+    thick = next(t for t in range(1, SIDE) if 1 - (1 - 2 * t / SIDE) ** 2 > 0.08)
+    assert frame == pytest.approx(1 - (1 - 2 * thick / SIDE) ** 2, abs=5e-4)  # no object reaches it
+    assert 0.08 < patch <= round(0.10**0.5 * SIDE) ** 2 / SIDE**2  # less what lies on the object
+    assert cast == 1
 
 
 def test_any_beginning_of_the_plan_is_a_mixture() -> None:

@@ -24,7 +24,7 @@ from camgate.audit.runner import audit, derive_seed
 from camgate.data.dataset import ImageDataset
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
 from camgate.drill.mutants import Pictures, accuracy, refit, stamped
-from camgate.drill.stamps import Stamp, free_corner
+from camgate.drill.stamps import Stamp, apply_stamp, free_corner
 from camgate.errors import InputError
 from camgate.gate.drilled import BIASED, CLEAN, SPOILT, DrillResult, Mutant, Role
 from camgate.gate.judge import judge
@@ -92,7 +92,7 @@ def run_drill(
     fitted, _ = _read(model, training, most_faults)
     pictures, kept = _read(model, audited, most_faults)
     bench = _Bench(model, fitted, audited[kept].reset_index(drop=True), pictures, audit_images, terms, seed)
-    plan = planned()
+    plan = distinct(planned(), pictures.images.shape[1:])
     mutants: list[Mutant] = []
     report("drill", 0, len(plan))
     for number, (stamp, neutral) in enumerate(plan):
@@ -137,6 +137,21 @@ def planned() -> list[tuple[Stamp, bool]]:
         if turn % 2 and neutral:
             mixed.append((neutral.pop(0), True))
     return [*mixed, *((stamp, True) for stamp in neutral)]
+
+
+def distinct(plan: list[tuple[Stamp, bool]], shape: tuple[int, ...]) -> list[tuple[Stamp, bool]]:
+    """The plan without stamps that, at so small an image, look like one before them.
+
+    Args:
+        plan: of `planned`.
+        shape: `(H, W, C)` of the model's images.
+    """
+    canvas, valid = np.full((1, *shape), 128, dtype=np.uint8), np.zeros((1, *shape[:2]), dtype=bool)
+    first: dict[tuple[bytes, bool], tuple[Stamp, bool]] = {}
+    for stamp, neutral in plan:
+        look = apply_stamp(stamp, canvas, valid, np.zeros(1, dtype=np.intp), corner=0, seed=0)
+        first.setdefault((look.tobytes(), neutral), (stamp, neutral))
+    return list(first.values())
 
 
 def _two_sets(
