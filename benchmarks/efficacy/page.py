@@ -86,7 +86,7 @@ def write_page(rows: pd.DataFrame, power: pd.DataFrame, docs: Path, *, planned: 
             "For each kind of shortcut the threshold that separates the models of all other kinds best.\n",
             _table("score", ["TPR", "FPR", "thresholds"], _left_out(ranked, biased, scored)),
             "## Each kind of shortcut\n",
-            _table("kind", PARTS, _by(rows, "kind")),
+            _table("kind", PARTS, _by(rows, "kind")) + _never_learnt(rows),
             "## Each network\n",
             _table("network", PARTS, _by(rows[~rows["inside"]], "network")),
             "## How much reliance, how many images\n",
@@ -204,6 +204,18 @@ def _by_reliance(rows: pd.DataFrame) -> list[tuple[str, ...]]:
             )
         )
     return lines
+
+
+def _never_learnt(rows: pd.DataFrame) -> str:
+    """Kinds that no network learnt: their rows speak of clean models alone."""
+    said = []
+    for kind, part in rows[rows["strength"].gt(0)].groupby("kind"):
+        if not part["truth"].eq("biased").any():
+            said.append(
+                f"\nNo network learnt `{kind}` (reliance at most {part['reliance'].max():.3f}, planted in "
+                f"{len(part)} models): that row says nothing about how well it would be caught.\n"
+            )
+    return "".join(said)
 
 
 def _clean_set(rows: pd.DataFrame) -> str:
