@@ -11,6 +11,7 @@ from camgate.steps.gate import gate_promotion
 from camgate.steps.load import load_data
 from camgate.steps.promote import promote_model
 from camgate.steps.train import train_model
+from camgate.steps.verify import verify_model
 
 __all__ = [
     "audit_champion",
@@ -22,4 +23,5 @@ __all__ = [
     "load_data",
     "promote_model",
     "train_model",
+    "verify_model",
 ]

@@ -13,6 +13,7 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
 from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.tracking import audit_run
@@ -32,8 +33,9 @@ def promote_model(
 ) -> Annotated[Promotion, "promotion"]:
     """Register and tag the audited model; the alias moves on PASS only. Never cached.
 
-    A refused model is registered too and tagged `rejected`, so that there is a record. Where the pipeline
-    has a ZenML `Model`, its stage follows MLflow; it decides nothing.
+    The version carries the attested verdict, signed where CAMGATE_SIGNING_KEY names a key; `verify_model`
+    proves it. A refused model is registered too and tagged `rejected`, so that there is a record. Where the
+    pipeline has a ZenML `Model`, its stage follows MLflow; it decides nothing.
 
     Args:
         verdict: of `gate_promotion`.
@@ -53,11 +55,13 @@ def promote_model(
             "audit_heatmaps, or log the model yourself and audit it by `source='models:/...'`"
         )
     with tracked(experiment) as run:
+        held = audit_run(run.run_id, result, tracking_uri=run.uri)
         promotion = register_and_promote(
             verdict,
             model_uri=result.model_uri,
             name=name,
-            run_id=audit_run(run.run_id, result, tracking_uri=run.uri),
+            run_id=held,
+            attestation=attest(verdict, result, runs={"audit": held}),
             alias=alias,
             champion=None if champion is None else champion.version,
             tracking_uri=run.uri,

@@ -39,10 +39,12 @@ _DOORS = {
     "Promotion": "camgate.registry.promotion",
     "RegionRule": "camgate.data.regions",
     "Verdict": "camgate.gate.verdict",
+    "Verification": "camgate.registry.verify",
     "Zone": "camgate.data.zones",
     "alias_history": "camgate.registry.history",
     "apply_region_rule": "camgate.data.regions",
     "apply_zone": "camgate.data.zones",
+    "attest": "camgate.registry.attestation",
     "camera_regions": "camgate.data.camera",
     "from_huggingface": "camgate.data.formats.huggingface",
     "from_torchvision": "camgate.data.formats.torchvision",
@@ -58,6 +60,8 @@ _DOORS = {
     "register_and_promote": "camgate.registry.promotion",
     "run_drill": "camgate.drill.runner",
     "validate_manifest": "camgate.data.manifest",
+    "verify": "camgate.registry.verify",
+    "verify_all": "camgate.registry.verify",
 }
 
 __all__ = [
@@ -71,11 +75,13 @@ __all__ = [
     "Promotion",
     "RegionRule",
     "Verdict",
+    "Verification",
     "Zone",
     "__version__",
     "alias_history",
     "apply_region_rule",
     "apply_zone",
+    "attest",
     "audit",
     "camera_regions",
     "from_huggingface",
@@ -92,6 +98,8 @@ __all__ = [
     "register_and_promote",
     "run_drill",
     "validate_manifest",
+    "verify",
+    "verify_all",
 ]
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from camgate import cli_pin
+from camgate import cli_pin, cli_verify
 from camgate._version import __version__
 from camgate.errors import CamgateError, InputError
 from camgate.terminal import STYLES, console, progress
@@ -277,7 +277,8 @@ def demo(
     run_demo(workdir, photos=photos, video=video, seed=seed, as_json=as_json)
 
 
-app.command()(cli_pin.pin_policy)
+for command in (cli_pin.pin_policy, cli_verify.keygen, cli_verify.verify):
+    app.command()(command)
 
 
 def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from camgate.registry.history import alias_history
 from camgate.registry.pinning import pin_policy, pinned_policy
 from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.runs import open_run
+from camgate.registry.verify import verify
 
 NAME = "underpass"
 SECRETS = {"admin": "the-admins-secret-1", "writer": "the-writers-secret-2", "reader": "the-readers-secret-3"}
@@ -108,6 +109,12 @@ def test_a_reader_reads_and_does_not_promote(guarded: Guarded) -> None:
     assert logged_model_digest(champion, tracking_uri=uri) == guarded.model.digest
     assert pinned_policy(NAME, tracking_uri=uri) == Policy.default().digest()
     assert [each.state for each in alias_history(NAME, tracking_uri=uri)] == ["done"]
+    found = verify(champion, tracking_uri=uri)
+    assert found.digest == guarded.model.digest
+    assert [(proof.name, str(proof.status)) for proof in found.proofs] == [
+        ("attestation", "FAIL"),  # this verdict was promoted without one
+        ("history", "PASS"),
+    ]
     for act in (
         guarded.promote,
         lambda: guarded.promote("FAIL"),

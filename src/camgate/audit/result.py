@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,6 +220,14 @@ class AuditResult:
             arrays[f"heatmap_{number}"] = item.heatmap
             arrays[f"region_{number}"] = item.region
         np.savez_compressed(folder / "heatmaps" / "gallery.npz", **arrays)  # type: ignore[arg-type]
+
+    def scores_digest(self) -> str:
+        """SHA-256 (hex) over scores and interventions as CSV: the same after `save` and `load`."""
+        digest = hashlib.sha256()
+        for table in (self.scores, self.interventions):
+            text = "" if table is None else table.to_csv(index=False, lineterminator="\n")
+            digest.update(f"{len(text)}\n{text}".encode())
+        return digest.hexdigest()
 
     @classmethod
     def load(cls, folder: str | Path) -> AuditResult:

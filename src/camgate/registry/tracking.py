@@ -222,11 +222,20 @@ def log_audit(
     return run_id
 
 
-def log_verdict(run_id: str, verdict: Verdict, policy: Policy, *, tracking_uri: str | None = None) -> None:
-    """Log ``gate/verdict.json`` and ``gate/policy.yaml``, `verdict_metrics` and the verdict's tags."""
+def log_verdict(
+    run_id: str,
+    verdict: Verdict,
+    policy: Policy,
+    *,
+    attestation: str | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Log ``gate/`` (verdict, policy, attestation), `verdict_metrics` and the verdict's tags."""
     with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
         _write_verdict(folder, verdict)
         (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
+        if attestation is not None:
+            (folder / "attestation.json").write_text(attestation + "\n", encoding="utf-8")
         client.log_artifacts(run_id, str(folder), "gate")
         client.log_batch(run_id, metrics=_metrics(verdict_metrics(verdict)))
         _tags(client, run_id, _verdict_tags(verdict))

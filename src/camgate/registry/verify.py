@@ -1,0 +1,278 @@
+"""Does what an alias points to carry evidence of its own? Asks the registry; runs and unpickles nothing.
+
+Whoever can write tags can write any of them, so what is believed is the signed statement, held against the
+files themselves, the pinned policy and the records; a tag that says something else is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from securesystemslib.signer import Key
+
+from camgate.errors import CamgateError, InputError
+from camgate.gate.verdict import Status
+from camgate.registry import history, locks, times, versions
+from camgate.registry.attestation import PREDICATE, STATEMENT
+from camgate.registry.connection import connected
+from camgate.registry.evidence import ATTESTATION, PINNED, attempts
+from camgate.registry.locations import version_named
+from camgate.registry.signing import trusted_keys, unseal
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing that must hold.
+
+    Attributes:
+        name: `attestation` | `signature` | `digest` | `verdict` | `policy` | `age` | `attempts` | `tags` |
+            `history` | `readable`.
+        status: PASS; FAIL where it does not hold; INCONCLUSIVE where it cannot be known.
+        message: in plain words.
+    """
+
+    name: str
+    status: Status
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found about one version.
+
+    Attributes:
+        name, version: of the registered model; load this version, not the alias, which may move.
+        alias: that was asked for, None where a version was.
+        digest: of the version's files, as they are in the registry now.
+        proofs: all that was looked at.
+    """
+
+    name: str
+    version: int
+    alias: str | None
+    digest: str
+    proofs: tuple[Proof, ...]
+
+    @property
+    def status(self) -> Status:
+        """PASS only if everything holds."""
+        found = {proof.status for proof in self.proofs}
+        return next((s for s in (Status.FAIL, Status.INCONCLUSIVE) if s in found), Status.PASS)
+
+    @property
+    def uri(self) -> str:
+        """`models:/name/version`."""
+        return f"models:/{self.name}/{self.version}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "status": str(self.status), "uri": self.uri}
+
+
+def verify(
+    uri: str,
+    *,
+    keys: Iterable[str | Path] = (),
+    allow_unsigned: bool = False,
+    policy_digest: str | None = None,
+    max_age: timedelta | None = None,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> Verification:
+    """Verify one version: its files, the statement about them, who signed it, and its record.
+
+    Args:
+        uri: `models:/name@alias` or `models:/name/version`; an alias is resolved once.
+        keys: files of the public keys that are trusted; by default `CAMGATE_TRUSTED_KEYS`.
+        allow_unsigned: a statement without any signature is enough; a signature that no trusted key made is
+            not.
+        policy_digest: that must have judged; by default the one pinned on the registered model.
+        max_age: of the verdict.
+        tracking_uri: None takes MLflow's own.
+        registry_uri: None takes MLflow's own.
+
+    Raises:
+        InputError: a key that cannot be read.
+        ModelError: another kind of URI.
+        RegistryError: no such version, or MLflow cannot be reached.
+    """
+    trusted = trusted_keys(keys)
+    with connected(tracking_uri, registry_uri, doing=f"verify {uri}") as client:
+        version = version_named(client, uri)
+        alias = uri.rpartition("@")[2] if "@" in uri else None
+        return _verified(client, version, alias, trusted, allow_unsigned, policy_digest, max_age)
+
+
+def verify_all(
+    *,
+    keys: Iterable[str | Path] = (),
+    allow_unsigned: bool = False,
+    max_age: timedelta | None = None,
+    alias: str = "champion",
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> list[Verification]:
+    """Verify whatever holds `alias` in a registry, by name; see `verify`."""
+    trusted, found = trusted_keys(keys), []
+    with connected(tracking_uri, registry_uri, doing="verify the registry") as client:
+        for name in _names(client):
+            model = client.get_registered_model(name)
+            if alias in model.aliases:
+                version = client.get_model_version(name, str(model.aliases[alias]))
+                found.append(_verified(client, version, alias, trusted, allow_unsigned, None, max_age))
+    return found
+
+
+def _names(client: MlflowClient) -> list[str]:
+    names: list[str] = []
+    token: str | None = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        names += [model.name for model in page if not model.name.startswith(locks.PREFIX)]
+        token = page.token
+        if not token:
+            return sorted(names)
+
+
+def _verified(
+    client: MlflowClient,
+    version: Any,
+    alias: str | None,
+    trusted: list[Key],
+    allow_unsigned: bool,
+    policy_digest: str | None,
+    max_age: timedelta | None,
+) -> Verification:
+    model = client.get_registered_model(version.name)
+    proofs = []
+    try:
+        digest = versions.digest_of(client, version)
+    except (CamgateError, MlflowException, OSError) as error:
+        digest = ""
+        proofs.append(Proof("readable", Status.FAIL, f"the version's files cannot be read: {error}"))
+    tags = version.tags
+    try:
+        if ATTESTATION not in tags:
+            raise InputError("the version carries no attestation: it was not promoted by camgate")
+        statement, signer, signed = unseal(tags[ATTESTATION], trusted)
+        claim = _claim(statement)
+    except InputError as error:
+        proofs.append(Proof("attestation", Status.FAIL, str(error)))
+    else:
+        proofs += [
+            _signature(signer, signed, bool(trusted), allow_unsigned),
+            _equal("digest", "the statement is about", claim["model"], digest, "the files in the registry"),
+            _judged(claim),
+            _policy(claim, policy_digest or model.tags.get(PINNED)),
+            *([] if max_age is None else [_age(claim, max_age)]),
+            _tags(claim, tags),
+        ]
+        proofs.append(_attempts(claim, tags))
+    if alias is not None:
+        proofs.append(_moved(model, alias, int(version.version)))
+    return Verification(version.name, int(version.version), alias, digest, tuple(proofs))
+
+
+def _claim(statement: dict[str, Any]) -> dict[str, Any]:
+    """What the statement says, flat.
+
+    Raises:
+        InputError: it is a statement of another kind, or lacks something.
+    """
+    if statement.get("_type") != STATEMENT or statement.get("predicateType") != PREDICATE:
+        raise InputError("the attestation holds a statement of another kind")
+    try:
+        (subject,) = statement["subject"]
+        predicate = statement["predicate"]
+        return {
+            "model": str(subject["digest"]["sha256"]),
+            "status": str(predicate["verdict"]["status"]),
+            "reason": str(predicate["verdict"]["reason"]),
+            "policy": str(predicate["policyDigest"]),
+            "data": str(predicate["dataDigest"]),
+            "time": str(predicate["time"]),
+            "run": str(predicate["runs"]["audit"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the attested statement lacks {error}") from error
+
+
+def _signature(signer: str | None, signed: bool, any_key: bool, allow_unsigned: bool) -> Proof:
+    if signer is not None:
+        return Proof("signature", Status.PASS, f"signed by the trusted key {signer[:16]}")
+    if not signed:
+        status = Status.PASS if allow_unsigned else Status.INCONCLUSIVE
+        return Proof("signature", status, "the statement is not signed: anyone may have written it")
+    if not any_key:
+        said = "signed, but no trusted key was given (--key or CAMGATE_TRUSTED_KEYS)"
+        return Proof("signature", Status.INCONCLUSIVE, said)
+    return Proof("signature", Status.FAIL, "no trusted key has signed this statement")
+
+
+def _equal(name: str, what: str, said: str, found: str, where: str) -> Proof:
+    if said == found:
+        return Proof(name, Status.PASS, f"{what} {said[:16]}, as {where}")
+    return Proof(name, Status.FAIL, f"{what} {said[:16] or 'nothing'}, {where}: {found[:16] or 'nothing'}")
+
+
+def _judged(claim: dict[str, Any]) -> Proof:
+    status = Status.PASS if claim["status"] == Status.PASS else Status.FAIL
+    return Proof("verdict", status, f"the verdict is {claim['status']} ({claim['reason']})")
+
+
+def _policy(claim: dict[str, Any], expected: str | None) -> Proof:
+    if expected is None:
+        said = "no policy is pinned on the registered model (camgate pin-policy), any may have judged"
+        return Proof("policy", Status.INCONCLUSIVE, said)
+    return _equal("policy", "judged by", claim["policy"], expected, "the policy that is expected")
+
+
+def _age(claim: dict[str, Any], max_age: timedelta) -> Proof:
+    made = times.parse(claim["time"])
+    if made is None or made > times.now() + timedelta(minutes=5):
+        return Proof("age", Status.FAIL, f"the verdict's time is no time of the past: {claim['time']!r}")
+    old = times.now() - made
+    said = f"judged {old.total_seconds() / 86400:.1f} days ago, at most {max_age.total_seconds() / 86400:g}"
+    return Proof("age", Status.PASS if old <= max_age else Status.FAIL, said)
+
+
+def _tags(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
+    """A tag set by hand contradicts the statement."""
+    expected = {
+        "camgate.verdict": claim["status"],
+        "camgate.audited_digest": claim["model"],
+        "camgate.policy_digest": claim["policy"],
+        "camgate.data_digest": claim["data"],
+        "camgate.audit_run_id": claim["run"],
+    }
+    wrong = [key for key, value in expected.items() if tags.get(key) != value]
+    if wrong:
+        return Proof("tags", Status.FAIL, f"tags contradict the statement: {', '.join(wrong)}")
+    return Proof("tags", Status.PASS, "the tags say what the statement says")
+
+
+def _attempts(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
+    """The newest attempt under this policy must be the attested one, or as good; all are told."""
+    found = [each for each in attempts(tags) if each.get("policy") == claim["policy"]]
+    others = [each for each in found if each.get("verdict") != Status.PASS]
+    told = f"{len(found)} attempts under this policy, {len(others)} of them not PASS"
+    if not any(each.get("run") == claim["run"] and each.get("verdict") == claim["status"] for each in found):
+        return Proof("attempts", Status.FAIL, f"the attested verdict is not among the attempts; {told}")
+    if found[-1].get("verdict") != Status.PASS:
+        last = f"{found[-1].get('verdict')} ({found[-1].get('reason')})"
+        return Proof("attempts", Status.FAIL, f"judged again since, and the newest verdict is {last}; {told}")
+    return Proof("attempts", Status.PASS, told)
+
+
+def _moved(model: Any, alias: str, version: int) -> Proof:
+    """Whether camgate moved the alias here."""
+    done = [each for each in history.decisions(model, alias) if each.state == "done"]
+    if done and done[-1].version == version:
+        return Proof("history", Status.PASS, f"{alias} was moved here by camgate at {done[-1].time}")
+    return Proof("history", Status.FAIL, f"camgate did not move {alias} to version {version}")
