@@ -92,7 +92,7 @@ def _yaml(file: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: the data options cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{file}: no YAML ({' '.join(str(error).split())}).") from error
     if content is not None and not isinstance(content, Mapping):
         raise InputError(f"{file}: a YAML mapping is expected (`key: value`), not {type(content).__name__}.")

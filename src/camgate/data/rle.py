@@ -170,7 +170,7 @@ def _parse(text: str) -> tuple[tuple[int, int], str, str | None]:
     shown = text if len(text) <= 80 else text[:77] + "..."
     try:
         cell = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not a region: no JSON ({error}): {shown}") from error
     if not isinstance(cell, dict) or not {"size", "counts"} <= set(cell) <= {"size", "counts", "void"}:
         raise InputError(

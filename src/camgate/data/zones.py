@@ -147,7 +147,7 @@ def zones_from_json(text: str, root: str | None = None) -> tuple[Zone, ...]:
             for fault in error.errors()
         )
         raise InputError(f"not a zone ({reasons}): {text}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error}): {text}") from error
     if root is None:
         return tuple(zones)

@@ -187,7 +187,7 @@ class Policy(_Section):
             data = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise PolicyError(f"{file}: no such policy file.") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise PolicyError(
                 f"{file}: not a readable YAML file ({' '.join(str(error).split())})."
             ) from error

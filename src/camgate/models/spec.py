@@ -58,7 +58,7 @@ class ModelSpec(BaseModel):
             raise ModelError(
                 f"{file}: the model's spec cannot be read ({error.strerror or error})"
             ) from error
-        except ValueError as error:  # not UTF-8, or not JSON
+        except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
             raise ModelError(f"{file}: is not valid JSON ({error})") from error
         return cls._validated(values, str(file))
 

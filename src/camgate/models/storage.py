@@ -150,7 +150,7 @@ def read_folder(folder: Path) -> tuple[Spec, dict[str, Tensor], Path]:
 def _read_spec(path: Path) -> Spec:
     try:
         values = json.loads(_read_bytes(path).decode())
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         raise ModelError(f"{path}: is not valid JSON ({error}); save the classifier again") from error
     try:
         spec = Spec.model_validate(values)

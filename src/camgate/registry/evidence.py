@@ -201,7 +201,7 @@ def records(tags: Mapping[str, str], prefix: str) -> list[dict[str, Any]]:
     for key in sorted(key for key in tags if key.startswith(prefix)):
         try:
             value = json.loads(tags[key])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             found.append(value | {"key": key})

@@ -110,7 +110,7 @@ def _entries(file: Path) -> list[tuple[int, str, str]]:
         ]
     try:
         entries = json.loads(read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not JSON ({error}).") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f'{file}: a list of objects {{"image": ..., "label": ...}} is expected.')

@@ -92,7 +92,7 @@ def load_yolo(
 def _read(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{file}: not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: a mapping with `names` is expected, not {type(content).__name__}.")
