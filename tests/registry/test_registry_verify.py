@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -189,6 +190,33 @@ def test_changed_files_are_found(
     assert faults(check()) == {"digest": "FAIL"}
     path.unlink()
     assert faults(check())["digest"] == "FAIL"
+
+
+class Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.marker,)
+
+
+def test_nothing_of_the_model_is_run_or_unpickled(
+    store: str, promote: Promote, check: Check, logged: LoggedClassifier, tmp_path: Path
+) -> None:
+    promote()
+    place = MlflowClient(store).get_logged_model(logged.model_uri.removeprefix("models:/")).artifact_location
+    folder, marker = Path(unquote(place.removeprefix("file://"))), tmp_path / "went off"
+    for name in ("python_model.pkl", "data/model.pth"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(pickle.dumps(Bomb(marker)))
+    for code in folder.rglob("*.py"):
+        code.write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    assert faults(check()) == {"digest": "FAIL"}
+    assert not marker.exists()
+    pickle.loads((folder / "python_model.pkl").read_bytes())
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(
