@@ -26,7 +26,7 @@ from camgate.registry.connection import process_tracking_uri
 from camgate.registry.evidence import ATTESTATION
 from camgate.registry.flavor import LoggedClassifier, log_classifier
 from camgate.registry.pinning import pin_policy
-from camgate.registry.promotion import Promotion, register_and_promote
+from camgate.registry.promotion import Promotion, promote_copy, register_and_promote
 from camgate.registry.signing import SIGNING_KEY, make_keys, signing_key, trusted_keys, unseal
 from camgate.registry.verify import Verification, verify, verify_all
 
@@ -253,6 +253,14 @@ def test_age_and_policy(store: str, promote: Promote, check: Check) -> None:
     assert faults(check(policy_digest="0" * 64)) == {"policy": "FAIL"}
     MlflowClient(store).delete_registered_model_tag(NAME, "camgate.pinned_policy")
     assert faults(check()) == {"policy": "INCONCLUSIVE"}
+
+
+def test_a_copy_carries_its_proof(store: str, promote: Promote, check: Check) -> None:
+    promote()
+    pinned = str(MlflowClient(store).get_registered_model(NAME).tags["camgate.pinned_policy"])
+    assert promote_copy(f"models:/{NAME}/1", name="production", tracking_uri=store).alias_moved
+    found = check("models:/production@champion", policy_digest=pinned)
+    assert (found.uri, faults(found)) == ("models:/production/1", {})
 
 
 def test_a_whole_registry(store: str, promote: Promote, keys: Keys) -> None:
