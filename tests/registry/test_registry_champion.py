@@ -19,6 +19,7 @@ from camgate.gate.judge import judge
 from camgate.gate.measure import NoRival
 from camgate.gate.verdict import Status, Verdict
 from camgate.models.classifier import Classifier
+from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival, rival_of
 from camgate.registry.flavor import log_classifier
 from camgate.registry.promotion import Promotion, register_and_promote
@@ -65,8 +66,10 @@ def registry(
     logged = log_classifier(model, run_id=run_id, tracking_uri=store)
     held = audit(model, squares, **QUICK)
     log_audit(run_id, held, tracking_uri=store)
+    verdict = make_verdict("PASS", logged.digest)
     moved = register_and_promote(
-        make_verdict("PASS", logged.digest),
+        verdict,
+        attestation=attest(verdict, held, runs={"audit": run_id}),
         model_uri=logged.model_uri,
         name="underpass",
         run_id=run_id,
@@ -113,17 +116,23 @@ def test_other_settings_or_images_mean_another_audit(
     assert again.audit.settings.seed == 5  # chosen by hand for the candidate, so for the champion too
 
 
-@pytest.mark.parametrize("fault", ["tampered", "damaged", "gone"])
+@pytest.mark.parametrize("fault", ["tampered", "damaged", "gone", "scores"])
 def test_an_audit_that_does_not_fit_is_made_again(registry: Registry, fault: str) -> None:
     client = MlflowClient(registry.uri)
     if fault == "gone":
         client.set_model_version_tag("underpass", "1", "camgate.audit_run_id", "0" * 32)
     else:
         place = client.get_run(registry.champion_run).info.artifact_uri.removeprefix("file://")
-        file = Path(unquote(place)) / "audit" / "audit.json"
+        folder = Path(unquote(place)) / "audit"
+        scores = pd.read_parquet(folder / "scores.parquet")
+        if fault == "scores":
+            scores["invalid_activation_label"] = 0.9  # a champion that looks worse lets more pass
+            scores.to_parquet(folder / "scores.parquet", index=False)
+        file = folder / "audit.json"
         meta = json.loads(file.read_text())
-        meta["model_digest"] = registry.candidate.model_digest
-        file.write_text(json.dumps(meta) if fault == "tampered" else "{")
+        if fault == "tampered":
+            meta["model_digest"] = registry.candidate.model_digest
+        file.write_text("{" if fault == "damaged" else json.dumps(meta))
     rival = registry.rival()
     assert isinstance(rival.audit, AuditResult)
     assert rival.run_id not in {None, registry.champion_run}

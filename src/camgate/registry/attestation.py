@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from camgate.audit.result import AuditResult
+from camgate.errors import InputError
 from camgate.gate.verdict import Verdict
-from camgate.registry.signing import seal, signing_key
+from camgate.registry.signing import seal, signing_key, unseal
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://camgate.dev/audit/v1"
@@ -51,3 +52,12 @@ def statement_of(verdict: Verdict, result: AuditResult, *, runs: Mapping[str, st
             "runs": dict(runs),
         },
     }
+
+
+def attested_scores(text: str) -> str | None:
+    """The scores digest in an attestation, whoever signed it; None where it has none."""
+    try:
+        statement, _, _ = unseal(text, ())
+        return str(statement["predicate"]["scoresDigest"])
+    except (InputError, KeyError, TypeError):
+        return None

@@ -20,7 +20,9 @@ from camgate.data.preprocessing import Preprocessing
 from camgate.errors import CamgateError
 from camgate.gate.measure import NoRival
 from camgate.registry import versions
+from camgate.registry.attestation import attested_scores
 from camgate.registry.connection import connected
+from camgate.registry.evidence import ATTESTATION
 from camgate.registry.flavor import load_classifier
 from camgate.registry.tracking import log_audit, log_data
 
@@ -76,7 +78,8 @@ def rival_of(
     """Today's champion, audited as the candidate was.
 
     Its audit is taken from the run that its tags name, where that is an audit of the files that the registry
-    holds, on the same images and by the same settings. Otherwise the champion is audited now.
+    holds, on the same images and by the same settings, with the scores that the version's attestation names.
+    Otherwise the champion is audited now.
 
     Args:
         result: audit of the candidate.
@@ -172,6 +175,10 @@ def _logged_audit(client: MlflowClient, champion: _Champion, like: AuditResult) 
             found = AuditResult.load(Path(folder))
     except (CamgateError, MlflowException, OSError) as error:
         _log.warning("The champion's audit in run %s cannot be read, it is made again: %s", run_id, error)
+        return None
+    text = champion.tags.get(ATTESTATION)
+    if text is not None and attested_scores(text) != found.scores_digest():
+        _log.warning("The champion's scores in run %s are not the attested ones, it is audited again", run_id)
         return None
     wanted = like.settings.options(), _seed(like, champion.digest)
     fits = (found.model_digest, found.data_digest) == (champion.digest, like.data_digest)
