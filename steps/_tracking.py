@@ -37,6 +37,17 @@ class TrackedRun:
 
 
 @contextmanager
+def tracking_server() -> Iterator[str | None]:
+    """The URI of the stack's tracking server, its credentials in the environment; opens no run.
+
+    For steps that only read. None is MLflow's own default or environment.
+    """
+    uri, credentials = stack_tracker()
+    with _environment(credentials):
+        yield uri
+
+
+@contextmanager
 def tracked(experiment: str | None = None) -> Iterator[TrackedRun]:
     """The MLflow run of this pipeline run, made by whichever step comes first.
 
@@ -52,8 +63,7 @@ def tracked(experiment: str | None = None) -> Iterator[TrackedRun]:
     pipeline = context.pipeline.name if context else DEFAULT_EXPERIMENT
     key = str(context.pipeline_run.id) if context else uuid4().hex
     name = context.pipeline_run.name if context else None
-    uri, credentials = stack_tracker()
-    with _environment(credentials):
+    with tracking_server() as uri:
         run_id = open_run(experiment=experiment or pipeline, key=key, tracking_uri=uri, name=name)
         try:
             yield TrackedRun(run_id, uri)

@@ -12,7 +12,7 @@ from camgate.errors import PromotionBlocked
 from camgate.gate.verdict import Status
 from camgate.materializers.sources import pin
 from camgate.registry.verify import verify
-from camgate.steps._tracking import tracked
+from camgate.steps._tracking import tracking_server
 
 
 @step(enable_cache=False)
@@ -22,9 +22,10 @@ def verify_model(
     allow_unsigned: bool = False,
     policy_digest: str | None = None,
     max_age_days: float | None = None,
-    experiment: str | None = None,
 ) -> Annotated[str, "verified_uri"]:
     """Verify a registered model and name the version to deploy: the alias may move meanwhile. Never cached.
+
+    Only reads: it opens no MLflow run.
 
     Args:
         uri: `models:/name@alias` or `models:/name/version`.
@@ -32,7 +33,6 @@ def verify_model(
         allow_unsigned: accept a statement that nobody signed.
         policy_digest: of the policy that must have judged; by default the one that is pinned.
         max_age_days: oldest verdict that is accepted.
-        experiment: MLflow experiment; by default the pipeline's name.
 
     Returns:
         `models:/name/version`.
@@ -41,14 +41,14 @@ def verify_model(
         PromotionBlocked: something does not hold, or cannot be known; says what.
         RegistryError: no such version, or MLflow cannot be reached.
     """
-    with tracked(experiment) as run:
+    with tracking_server() as tracking_uri:
         found = verify(
             uri,
             keys=keys or (),
             allow_unsigned=allow_unsigned,
             policy_digest=policy_digest,
             max_age=None if max_age_days is None else timedelta(days=max_age_days),
-            tracking_uri=run.uri,
+            tracking_uri=tracking_uri,
         )
     faults = [proof.message for proof in found.proofs if proof.status is not Status.PASS]
     if faults:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from camgate.errors import InputError
-from camgate.gate.verdict import Status
+from camgate.gate.verdict import gravest
 from camgate.terminal import console
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def verify(
 
     Prints version and digest: deploy that version, not the alias, which may move. Needs read rights only and
     runs none of the model's code. Exit codes: 0 holds, 1 does not, 2 wrong use, 3 cannot be known (not
-    signed, no trusted key, no pinned policy).
+    signed, no trusted key, no pinned policy, nothing that has the alias).
     """
     from camgate.gate.policy import Policy
     from camgate.registry.verify import verify as verify_one
@@ -76,19 +76,16 @@ def verify(
         ]
     else:
         found = verify_all(keys=keys, allow_unsigned=allow_unsigned, max_age=age, alias=alias)
-    status = _gravest([each.status for each in found])
+    status = gravest(each.status for each in found)
     if as_json:
         print(json.dumps({"status": str(status), "models": [each.to_dict() for each in found]}))
     else:
         for each in found:
             _tell(each)
         if not found:
-            console().print(f"No registered model has the alias {alias}.", markup=False)
+            said = f"{status}  no registered model has the alias {alias}, so nothing was proven"
+            console().print(said, markup=False)
     raise typer.Exit(status.exit_code)
-
-
-def _gravest(found: list[Status]) -> Status:
-    return next((s for s in (Status.FAIL, Status.INCONCLUSIVE) if s in found), Status.PASS)
 
 
 def _tell(found: Verification) -> None:

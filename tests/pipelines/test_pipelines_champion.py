@@ -11,12 +11,16 @@ from pipelines_data import AUDIT, LENIENT, SIDE, TRAINING, write_images
 from zenml.client import Client
 
 from camgate.data.preprocessing import Preprocessing
+from camgate.errors import PromotionBlocked
 from camgate.gate.measure import NoRival
 from camgate.gate.verdict import CheckResult, Status
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.pipelines import RunOutcome, run_audit, run_training
 from camgate.registry.champion import Rival
+from camgate.registry.pinning import pin_policy
+from camgate.registry.signing import SIGNING_KEY, make_keys
+from camgate.steps import verify_model
 from camgate.steps.champion import champion_options
 
 TERMS = {
@@ -88,3 +92,24 @@ def test_options_of_the_candidates_audit_that_hold_for_the_champions() -> None:
         "classes": ["b"],
     }
     assert champion_options(None) == {}
+
+
+@pytest.mark.usefixtures("stores")
+def test_what_the_pipeline_promoted_is_proven_by_a_step_that_only_reads(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public, _ = make_keys(tmp_path / "key")
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    run = run_audit(
+        data=str(squares), model=saved(tmp_path / "one", 1), model_name="proven", policy=LENIENT, audit=AUDIT
+    )
+    client, uri = MlflowClient(), "models:/proven@champion"
+    files = [each.path for each in client.list_artifacts(run.mlflow_run_id, "gate")]
+    assert "gate/attestation.json" in files
+    runs = [each.experiment_id for each in client.search_experiments()]
+    before = len(client.search_runs(runs))
+    with pytest.raises(PromotionBlocked, match=r"models:/proven/1 is not proven \(INCONCLUSIVE\)"):
+        verify_model.entrypoint(uri, keys=[str(public)])  # no policy is pinned
+    pin_policy("proven", LENIENT)
+    assert verify_model.entrypoint(uri, keys=[str(public)]) == "models:/proven/1"
+    assert len(client.search_runs(runs)) == before

@@ -83,6 +83,22 @@ def check(store: str, keys: dict[str, Path]) -> Callable[..., Verification]:
     return go
 
 
+@pytest.fixture
+def another(
+    store: str, run_id: str, make_classifier: Callable[..., Classifier]
+) -> Callable[[], MlflowClient]:
+    """Register another model as version 2, around camgate."""
+
+    def go() -> MlflowClient:
+        other = log_classifier(make_classifier(seed=1), run_id=run_id, tracking_uri=store)
+        client = MlflowClient(store)
+        with process_tracking_uri(store):
+            client.create_model_version(NAME, other.model_uri)
+        return client
+
+    return go
+
+
 def faults(found: Verification) -> dict[str, str]:
     return {proof.name: str(proof.status) for proof in found.proofs if proof.status != "PASS"}
 
@@ -154,25 +170,19 @@ def test_a_broken_envelope_fails(store: str, promote: Promote, check: Check, tex
 
 
 def test_an_alias_set_around_camgate_is_found(
-    store: str, promote: Promote, check: Check, make_classifier: Callable[..., Classifier], run_id: str
+    store: str, promote: Promote, check: Check, another: Callable[[], MlflowClient]
 ) -> None:
     promote()
-    other = log_classifier(make_classifier(seed=1), run_id=run_id, tracking_uri=store)
-    client = MlflowClient(store)
-    with process_tracking_uri(store):
-        client.create_model_version(NAME, other.model_uri)
+    client = another()
     client.set_registered_model_alias(NAME, "champion", "2")
     assert faults(check()) == {"attestation": "FAIL", "history": "FAIL"}
 
 
 def test_a_stolen_verdict_of_another_model_is_found(
-    store: str, promote: Promote, check: Check, make_classifier: Callable[..., Classifier], run_id: str
+    store: str, promote: Promote, check: Check, another: Callable[[], MlflowClient]
 ) -> None:
     promote()
-    other = log_classifier(make_classifier(seed=1), run_id=run_id, tracking_uri=store)
-    client = MlflowClient(store)
-    with process_tracking_uri(store):
-        client.create_model_version(NAME, other.model_uri)
+    client = another()
     for key, value in client.get_model_version(NAME, "1").tags.items():
         set_tag(store, key, value, "2")
     assert faults(check(f"models:/{NAME}/2")) == {"digest": "FAIL"}
@@ -247,6 +257,53 @@ def test_a_replayed_old_verdict_is_found_by_the_attempts(store: str, promote: Pr
     assert faults(check())["attempts"] == "FAIL"
 
 
+def test_the_policys_own_age_holds_without_being_asked_for(
+    store: str,
+    run_id: str,
+    check: Check,
+    logged: LoggedClassifier,
+    make_verdict: Callable[..., Verdict],
+    result: AuditResult,
+) -> None:
+    judged = times.text(times.now() - timedelta(days=2))
+    verdict = make_verdict("PASS", logged.digest)
+    for days, expected in ((3.0, {}), (1.0, {"age": "FAIL"})):
+        verdict = verdict.model_copy(update={"created": judged, "max_evidence_days": days})
+        register_and_promote(
+            verdict.model_copy(
+                update={"max_evidence_days": None}
+            ),  # it was young enough when it was promoted
+            model_uri=logged.model_uri,
+            name=NAME,
+            run_id=run_id,
+            attestation=attest(verdict, result, runs={"audit": run_id}),
+            tracking_uri=store,
+        )
+        assert faults(check(policy_digest=verdict.policy_digest)) == expected
+        assert faults(check(policy_digest=verdict.policy_digest, max_age=timedelta(days=1))) == {
+            "age": "FAIL"
+        }
+
+
+def test_an_empty_policy_digest_expects_something(promote: Promote, check: Check) -> None:
+    promote()
+    assert faults(check(policy_digest="")) == {"policy": "FAIL"}
+
+
+def test_files_that_cannot_be_read_fail_and_tell_no_password(
+    promote: Promote, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote()
+
+    def refuse(*_: object) -> str:
+        raise OSError("no answer from https://user:hunter2@store.example/files")
+
+    monkeypatch.setattr("camgate.registry.versions.digest_of", refuse)
+    found = check()
+    assert faults(found) == {"readable": "FAIL", "digest": "FAIL"}
+    assert "hunter2" not in str(found)
+
+
 def test_age_and_policy(store: str, promote: Promote, check: Check) -> None:
     promote()
     assert faults(check(max_age=timedelta(0))) == {"age": "FAIL"}
@@ -293,6 +350,9 @@ def test_the_command_line(store: str, promote: Promote, keys: Keys, logged: Logg
     bad = run("--all", "--json", "--key", str(keys["other.pub"]))
     assert bad.exit_code == 1
     (told,) = json.loads(bad.output)["models"]
+    nothing = run("--all", "--alias", "nobody", *trust)
+    assert nothing.exit_code == 3
+    assert nothing.output.startswith("INCONCLUSIVE  no registered model has the alias nobody")
     assert (told["uri"], told["status"]) == (f"models:/{NAME}/1", "FAIL")
     statement = json.loads(base64.b64decode(json.loads(tag(store))["payload"]))
     policy = statement["predicate"]["policyDigest"]

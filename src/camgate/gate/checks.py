@@ -21,7 +21,7 @@ from camgate.gate.measure import (
     percent,
     span,
 )
-from camgate.gate.verdict import CheckResult, Status
+from camgate.gate.verdict import SEVERITY, CheckResult, Status
 
 WORST = 10
 
@@ -325,8 +325,7 @@ def champion(context: Context, options: ChampionOptions) -> CheckResult:
     answers = [
         _against(context, pairs, measure, limit) for measure, limit in limits.items() if limit is not None
     ]
-    gravest = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
-    headline = min(answers, key=lambda answer: gravest.index(answer.status))
+    headline = min(answers, key=lambda answer: SEVERITY.index(answer.status))
     told = [answer for answer in answers if answer.status is headline.status]
     return headline.model_copy(
         update={

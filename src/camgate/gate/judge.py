@@ -15,10 +15,9 @@ from camgate.gate.agreement import explainer_sanity, settle, without_heatmaps
 from camgate.gate.drilled import DrillResult, drilled
 from camgate.gate.measure import CHECKS, Context, NoRival
 from camgate.gate.policy import Policy
-from camgate.gate.verdict import CheckResult, Status, Verdict
+from camgate.gate.verdict import CheckResult, Status, Verdict, gravest
 from camgate.heatmaps.names import gating_names, may_gate
 
-_SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 _OPENING = {
     Status.PASS: "Passed",
     Status.FAIL: "Blocked",
@@ -75,7 +74,7 @@ def judge(
                 message="the policy configures no check, so nothing can pass",
             )
         )
-    status = next(level for level in _SEVERITY if any(check.status is level for check in checks))
+    status = gravest(check.status for check in checks)
     deciding = [check for check in checks if check.status is status]
     return Verdict(
         status=status,

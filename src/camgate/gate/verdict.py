@@ -27,6 +27,12 @@ class Status(StrEnum):
 SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 """Gravest first."""
 
+
+def gravest(statuses: Iterable[Status]) -> Status:
+    """The gravest of them; of none at all INCONCLUSIVE, for nothing was shown."""
+    return min(statuses, key=SEVERITY.index, default=Status.INCONCLUSIVE)
+
+
 _FINDING = re.compile(r'^ {8}\{\n {10}"part":.*?\n {8}\}', re.MULTILINE | re.DOTALL)
 
 

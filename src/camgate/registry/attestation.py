@@ -49,6 +49,7 @@ def statement_of(verdict: Verdict, result: AuditResult, *, runs: Mapping[str, st
             "scoresDigest": result.scores_digest(),
             "versions": {**result.versions, "camgate": verdict.camgate_version},
             "time": verdict.created,
+            "maxEvidenceDays": verdict.max_evidence_days,
             "runs": dict(runs),
         },
     }

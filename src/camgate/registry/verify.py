@@ -17,10 +17,10 @@ from mlflow.exceptions import MlflowException
 from securesystemslib.signer import Key
 
 from camgate.errors import CamgateError, InputError
-from camgate.gate.verdict import Status
+from camgate.gate.verdict import Status, gravest
 from camgate.registry import history, locks, times, versions
 from camgate.registry.attestation import PREDICATE, STATEMENT
-from camgate.registry.connection import connected
+from camgate.registry.connection import connected, without_credentials
 from camgate.registry.evidence import ATTESTATION, PINNED, attempts
 from camgate.registry.locations import version_named
 from camgate.registry.signing import trusted_keys, unseal
@@ -62,8 +62,7 @@ class Verification:
     @property
     def status(self) -> Status:
         """PASS only if everything holds."""
-        found = {proof.status for proof in self.proofs}
-        return next((s for s in (Status.FAIL, Status.INCONCLUSIVE) if s in found), Status.PASS)
+        return gravest(proof.status for proof in self.proofs)
 
     @property
     def uri(self) -> str:
@@ -93,7 +92,7 @@ def verify(
         allow_unsigned: a statement without any signature is enough; a signature that no trusted key made is
             not.
         policy_digest: that must have judged; by default the one pinned on the registered model.
-        max_age: of the verdict.
+        max_age: of the verdict; its policy's `max_evidence_days` holds besides.
         tracking_uri: None takes MLflow's own.
         registry_uri: None takes MLflow's own.
 
@@ -155,7 +154,8 @@ def _verified(
         digest = versions.digest_of(client, version)
     except (CamgateError, MlflowException, OSError) as error:
         digest = ""
-        proofs.append(Proof("readable", Status.FAIL, f"the version's files cannot be read: {error}"))
+        said = without_credentials(f"the version's files cannot be read: {error}")
+        proofs.append(Proof("readable", Status.FAIL, said))
     tags = version.tags
     try:
         if ATTESTATION not in tags:
@@ -169,11 +169,11 @@ def _verified(
             _signature(signer, signed, bool(trusted), allow_unsigned),
             _equal("digest", "the statement is about", claim["model"], digest, "the files in the registry"),
             _judged(claim),
-            _policy(claim, policy_digest or model.tags.get(PINNED)),
-            *([] if max_age is None else [_age(claim, max_age)]),
+            _policy(claim, model.tags.get(PINNED) if policy_digest is None else policy_digest),
+            *_age(claim, max_age),
             _tags(claim, tags),
+            _attempts(claim, tags),
         ]
-        proofs.append(_attempts(claim, tags))
     if alias is not None:
         proofs.append(_moved(model, alias, int(version.version)))
     return Verification(version.name, int(version.version), alias, digest, tuple(proofs))
@@ -198,6 +198,7 @@ def _claim(statement: dict[str, Any]) -> dict[str, Any]:
             "data": str(predicate["dataDigest"]),
             "time": str(predicate["time"]),
             "run": str(predicate["runs"]["audit"]),
+            "max_days": None if (days := predicate["maxEvidenceDays"]) is None else float(days),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the attested statement lacks {error}") from error
@@ -233,13 +234,18 @@ def _policy(claim: dict[str, Any], expected: str | None) -> Proof:
     return _equal("policy", "judged by", claim["policy"], expected, "the policy that is expected")
 
 
-def _age(claim: dict[str, Any], max_age: timedelta) -> Proof:
+def _age(claim: dict[str, Any], max_age: timedelta | None) -> list[Proof]:
+    """The shorter of the verifier's limit and the policy's holds; no proof without any."""
+    own = None if max_age is None else max_age.total_seconds() / 86400
+    allowed = min((days for days in (own, claim["max_days"]) if days is not None), default=None)
+    if allowed is None:
+        return []
     made = times.parse(claim["time"])
     if made is None or made > times.now() + timedelta(minutes=5):
-        return Proof("age", Status.FAIL, f"the verdict's time is no time of the past: {claim['time']!r}")
-    old = times.now() - made
-    said = f"judged {old.total_seconds() / 86400:.1f} days ago, at most {max_age.total_seconds() / 86400:g}"
-    return Proof("age", Status.PASS if old <= max_age else Status.FAIL, said)
+        return [Proof("age", Status.FAIL, f"the verdict's time is no time of the past: {claim['time']!r}")]
+    old = (times.now() - made).total_seconds() / 86400
+    said = f"judged {old:.1f} days ago, at most {allowed:g}"
+    return [Proof("age", Status.PASS if old <= allowed else Status.FAIL, said)]
 
 
 def _tags(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
