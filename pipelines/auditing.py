@@ -77,7 +77,13 @@ def audit_pipeline(
         enforce_verdict(verdict=verdict, experiment=experiment)
         return
     promotion = promote_model(
-        verdict=verdict, result=result, name=model_name, alias=alias, champion=rival, experiment=experiment
+        verdict=verdict,
+        result=result,
+        name=model_name,
+        alias=alias,
+        champion=rival,
+        drill=drilled,
+        experiment=experiment,
     )
     enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
 

@@ -96,7 +96,13 @@ def training_pipeline(
         result=result, policy=policy, champion=rival, drill=drilled, experiment=experiment
     )
     promotion = promote_model(
-        verdict=verdict, result=result, name=model_name, alias=alias, champion=rival, experiment=experiment
+        verdict=verdict,
+        result=result,
+        name=model_name,
+        alias=alias,
+        champion=rival,
+        drill=drilled,
+        experiment=experiment,
     )
     enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
 

@@ -23,6 +23,8 @@ def enforce_verdict(
 ) -> Annotated[str, "status"]:
     """Raise unless the model was accepted, where the policy says `on_block: fail`; else warn.
 
+    A model that was promoted under a waiver is accepted, with a warning.
+
     Args:
         verdict: of `gate_promotion`.
         promotion: of `promote_model`; a PASS that could not be promoted (the files in the registry are not
@@ -38,7 +40,9 @@ def enforce_verdict(
     """
     with tracked(experiment):
         trouble = None
-        if verdict.status is not Status.PASS:
+        if promotion is not None and promotion.alias_moved and promotion.status == "waived":
+            _log.warning("%s %s", verdict.sentence, promotion.sentence)
+        elif verdict.status is not Status.PASS:
             trouble = verdict.sentence
         elif promotion is not None and not promotion.alias_moved:
             trouble = promotion.sentence or f"Not promoted: {promotion.reason}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from typing import Annotated
 
 from zenml import get_step_context, step
@@ -10,13 +11,16 @@ from zenml.enums import ModelStages
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
-from camgate.errors import InputError
+from camgate.errors import CamgateError, InputError
+from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
 from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
 from camgate.registry.promotion import Promotion, register_and_promote
-from camgate.registry.tracking import audit_run
+from camgate.registry.record import read_record
+from camgate.registry.tracking import audit_run, log_audit
+from camgate.report.files import write_report
 from camgate.steps._tracking import in_pipeline, tracked
 
 _log = logging.getLogger(__name__)
@@ -29,13 +33,15 @@ def promote_model(
     name: str,
     alias: str = "champion",
     champion: Rival | None = None,
+    drill: DrillResult | None = None,
     experiment: str | None = None,
 ) -> Annotated[Promotion, "promotion"]:
-    """Register and tag the audited model; the alias moves on PASS only. Never cached.
+    """Register and tag the audited model; the alias moves on PASS, or on FAIL under a waiver. Never cached.
 
     The version carries the attested verdict, signed where CAMGATE_SIGNING_KEY names a key; `verify_model`
-    proves it. A refused model is registered too and tagged `rejected`, so that there is a record. Where the
-    pipeline has a ZenML `Model`, its stage follows MLflow; it decides nothing.
+    proves it. A waiver counts where a key of CAMGATE_TRUSTED_KEYS has signed it; the report in the run then
+    shows it, and earlier attempts. A refused model is registered too and tagged `rejected`, so that there is
+    a record. Where the pipeline has a ZenML `Model`, its stage follows MLflow; it decides nothing.
 
     Args:
         verdict: of `gate_promotion`.
@@ -43,6 +49,7 @@ def promote_model(
         name: registered model in MLflow.
         alias: to move.
         champion: of `audit_champion`: nothing moves when another version holds the alias by now.
+        drill: of `drill_gate`, for the report.
         experiment: MLflow experiment; by default the pipeline's name.
 
     Raises:
@@ -66,9 +73,30 @@ def promote_model(
             champion=None if champion is None else champion.version,
             tracking_uri=run.uri,
         )
+        try:
+            _report_again(run.uri, held, promotion, result, verdict, drill)
+        except CamgateError as error:  # what was decided stands
+            _log.warning("the report does not show the record of this version: %s", error)
     if promotion.alias_moved:
         _mirror_stage()
     return promotion
+
+
+def _report_again(
+    uri: str | None,
+    run_id: str,
+    promotion: Promotion,
+    result: AuditResult,
+    verdict: Verdict,
+    drill: DrillResult | None,
+) -> None:
+    """The report in the run shows waivers and earlier attempts, where there are any."""
+    record = read_record(f"models:/{promotion.name}/{promotion.version}", tracking_uri=uri)
+    if not record.waivers and len(record.attempts) < 2:
+        return
+    with tempfile.TemporaryDirectory(prefix="camgate-promote-") as folder:
+        write_report(folder, result, verdict, drill=drill, record=record)
+        log_audit(run_id, result, folder=folder, pictures=0, tracking_uri=uri)
 
 
 def _mirror_stage() -> None:

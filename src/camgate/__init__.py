@@ -62,6 +62,7 @@ _DOORS = {
     "validate_manifest": "camgate.data.manifest",
     "verify": "camgate.registry.verify",
     "verify_all": "camgate.registry.verify",
+    "waive": "camgate.registry.waiving",
 }
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "validate_manifest",
     "verify",
     "verify_all",
+    "waive",
 ]
 
 

@@ -11,15 +11,31 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from camgate import cli_pin, cli_verify
+from camgate import cli_drill, cli_pin, cli_promote, cli_verify
 from camgate._version import __version__
+from camgate.cli_drill import drill_in
+from camgate.cli_options import (
+    AllowCode,
+    AllowPickle,
+    AuditFolder,
+    Champion,
+    DataOptions,
+    DataSource,
+    Json,
+    ModelSource,
+    PolicyFile,
+    Spec,
+)
 from camgate.errors import CamgateError, InputError
 from camgate.terminal import STYLES, console, progress
 
 if TYPE_CHECKING:
-    from camgate.gate.drilled import DrillResult
+    from camgate.audit.result import AuditResult
+    from camgate.gate.measure import NoRival
     from camgate.gate.verdict import Verdict
+    from camgate.models.classifier import Classifier
 
+CHAMPION = "champion"  # its audit, in the candidate's audit folder
 EPILOG = (
     "Exit codes: 0 PASS, 1 FAIL, 2 wrong use or bad input, 3 INCONCLUSIVE, 4 ERROR. "
     "New here? Run `camgate demo`."
@@ -33,35 +49,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
-PolicyFile = Annotated[
-    Path | None, typer.Option("--policy", help="Policy (YAML). Without it the default policy is used.")
-]
-ModelSource = Annotated[
-    str,
-    typer.Option(
-        help="Folder of a saved Classifier, MLflow URI (models:/name@alias), or weights (with --spec)."
-    ),
-]
-DataSource = Annotated[
-    Path,
-    typer.Option(help="Manifest (.csv, .parquet), COCO .json, or folder: YOLO, VOC, one sub-folder a class."),
-]
-DataOptions = Annotated[
-    Path | None, typer.Option(help="How the data are read, and where valid pixels are (YAML).")
-]
-Spec = Annotated[
-    Path | None,
-    typer.Option(help="Facts that the model does not hold: classes, preprocessing, builder... (JSON)."),
-]
-AllowCode = Annotated[
-    bool, typer.Option(help="Run the builder code that the model names (only for models you trust).")
-]
-AllowPickle = Annotated[
-    bool, typer.Option(help="Load a pickled model that others logged (it runs the code in it).")
-]
-AuditFolder = Annotated[Path, typer.Option("--audit", help="Folder written by `camgate audit`.")]
 
 
 def _version(wanted: bool) -> None:
@@ -85,6 +72,7 @@ def audit(
     data: DataSource,
     out: Annotated[Path, typer.Option(help="New folder for tables, pictures, verdict and report.")],
     policy: PolicyFile = None,
+    champion: Champion = None,
     data_options: DataOptions = None,
     spec: Spec = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
@@ -101,6 +89,7 @@ def audit(
 
     The policy says how the audit is made. The exit code is the verdict's.
     """
+    from camgate.audit.result import AuditResult
     from camgate.audit.runner import audit as run_audit
     from camgate.data.reading import read_data
     from camgate.files import atomic_folder
@@ -115,20 +104,34 @@ def audit(
         raise InputError(f"{out} is not empty; give a new folder, nothing is ever overwritten.")
     facts = None if spec is None else ModelSpec.read(spec)
     manifest = read_data(data, data_options)
-    classifier = resolve_model(model, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
-    with progress() as listener:
-        result = run_audit(
-            classifier,
-            manifest,
-            **terms.audit_options(),
-            slices=slices or (),
-            batch_size=batch_size,
-            workers=workers,
-            progress=listener,
-        )
-    verdict = judge(result, terms)
+    rival = None if champion is None or _is_model(champion) else _rival(champion)
+
+    def load(uri: str, facts: ModelSpec | None) -> Classifier:
+        return resolve_model(uri, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
+
+    def audited(classifier: Classifier) -> AuditResult:
+        with progress() as listener:
+            return run_audit(
+                classifier,
+                manifest,
+                **terms.audit_options(),
+                slices=slices or (),
+                batch_size=batch_size,
+                workers=workers,
+                progress=listener,
+            )
+
+    candidate = load(model, facts)
+    other = load(champion, None) if champion is not None and rival is None else None
+    result = audited(candidate)
+    if other is not None:
+        rival = audited(other)
+    verdict = judge(result, terms, champion=rival)
     with atomic_folder(out) as scratch:
         result.write_into(scratch)
+        if isinstance(rival, AuditResult):
+            (scratch / CHAMPION).mkdir()
+            rival.write_into(scratch / CHAMPION)
         write_verdict(scratch, verdict)
         write_summary(scratch, result, verdict)
         report = write_report(scratch, result, verdict).name
@@ -136,20 +139,40 @@ def audit(
 
 
 @app.command()
-def gate(audit: AuditFolder, policy: PolicyFile = None, as_json: Json = False) -> None:
-    """Judge an audit by a policy. Another policy writes another verdict file; nothing is overwritten."""
+def gate(
+    audit: AuditFolder, policy: PolicyFile = None, champion: Champion = None, as_json: Json = False
+) -> None:
+    """Judge an audit by a policy. Another policy writes another verdict file; nothing is overwritten.
+
+    An audit that was made with --champion is compared with that one, unless another audit folder is given.
+    """
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
     from camgate.report.files import write_report, write_verdict
 
-    result, drill = AuditResult.load(audit), _drill_in(audit)
-    verdict = judge(result, policy, drill=drill)
+    result, drill = AuditResult.load(audit), drill_in(audit)
+    if champion is not None and _is_model(champion):
+        raise InputError(f"--champion {champion}: give an audit folder (`camgate audit` takes a model, too)")
+    held = audit / CHAMPION
+    rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
+    verdict = judge(result, policy, champion=rival, drill=drill)
     write_verdict(audit, verdict)
     _finish(verdict, write_report(audit, result, verdict, drill=drill), as_json)
 
 
 @app.command()
-def report(audit: AuditFolder, as_json: Json = False) -> None:
+def report(
+    audit: AuditFolder,
+    version: Annotated[
+        str | None,
+        typer.Option(help="models:/name/version: show its earlier attempts and its waivers, too."),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key trusted to sign waivers; CAMGATE_TRUSTED_KEYS otherwise."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Write the HTML report of an audit folder again, with the verdict it holds."""
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
@@ -166,94 +189,30 @@ def report(audit: AuditFolder, as_json: Json = False) -> None:
         raise InputError(f"{held}: not a verdict that this version of camgate wrote.") from error
     if (verdict.model_digest, verdict.data_digest) != (result.model_digest, result.data_digest):
         raise InputError(f"{held} belongs to another audit: its model or data digest differs.")
-    path = write_report(audit, result, verdict, drill=_drill_in(audit))
+    record = None
+    if version is not None:
+        from camgate.registry.record import read_record
+
+        record = read_record(version, keys=key or ())
+    path = write_report(audit, result, verdict, drill=drill_in(audit), record=record)
     if as_json:
         print(json.dumps({"report": str(path)}))
     else:
         console().print(f"report: {path}", markup=False)
 
 
-@app.command()
-def drill(
-    model: ModelSource,
-    data: DataSource,
-    policy: PolicyFile = None,
-    audit: Annotated[
-        Path | None,
-        typer.Option(help="Audit folder of this model: the drill is kept there, for `camgate gate`."),
-    ] = None,
-    minutes: Annotated[float, typer.Option(help="Make no more mutants after this time.")] = 10.0,
-    data_options: DataOptions = None,
-    spec: Spec = None,
-    allow_code: AllowCode = False,
-    allow_pickle: AllowPickle = False,
-    as_json: Json = False,
-) -> None:
-    """Does this gate see planted bias on my images and my network? Mutation testing of the audit.
+def _is_model(champion: str) -> bool:
+    return champion != "none" and not (Path(champion) / "audit.json").is_file()
 
-    Shortcuts of known size are planted in copies of the model, and the copies are audited blind under the
-    same policy. Exit code 0 where enough are blocked (`drill:` in the policy), 3 where the gate is too blind.
-    """
+
+def _rival(champion: str) -> AuditResult | NoRival:
+    """The champion's audit in a folder, or that there is no champion."""
     from camgate.audit.result import AuditResult
-    from camgate.data.reading import read_data
-    from camgate.drill.runner import run_drill
-    from camgate.files import write_text
-    from camgate.gate.policy import Policy
-    from camgate.models.spec import ModelSpec
-    from camgate.registry.flavor import resolve_model
+    from camgate.gate.measure import NoRival
 
-    terms = Policy.read(policy)
-    facts = None if spec is None else ModelSpec.read(spec)
-    result = None if audit is None else AuditResult.load(audit)
-    manifest = read_data(data, data_options)
-    classifier = resolve_model(model, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
-    if result is not None and result.model_digest != classifier.digest():
-        raise InputError(f"{audit} is the audit of another model.")
-    with progress() as listener:
-        found = run_drill(classifier, manifest, terms, minutes=minutes, progress=listener)
-    if audit is not None:
-        write_text(audit / "drill.json", found.to_json())
-    enough = len(found.biased) >= terms.drill.min_mutants
-    sees = enough and found.kills / len(found.biased) >= terms.drill.min_kill_rate
-    if as_json:
-        print(found.to_json())
-    else:
-        out = console()
-        out.print(_drill_table(found))
-        for warning in found.warnings:
-            out.print(escape(warning))
-        out.print(escape(found.sentence()))
-        if audit is not None:
-            out.print(
-                f"kept in {audit / 'drill.json'}; judge with `camgate gate --audit {audit}`", markup=False
-            )
-    raise typer.Exit(0 if sees else 3)
-
-
-def _drill_table(found: DrillResult) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("stamp", "of the image", "mutant", "reliance", "lift", "gap", "verdict", "blocked by"):
-        table.add_column(column, justify="right" if column in ("of the image", "reliance") else "left")
-    for mutant in found.mutants:
-        status = "" if mutant.status is None else mutant.status.value
-        table.add_row(
-            mutant.kind,
-            f"{100 * mutant.area:g} %",
-            f"{'neutral' if mutant.neutral else 'planted'}: {mutant.role}",
-            f"{100 * mutant.reliance:.0f} points",
-            "" if mutant.invalid_lift is None else f"{mutant.invalid_lift:.2f}",
-            "" if mutant.background_gap is None else f"{mutant.background_gap:.2f}",
-            f"[{STYLES[status]}]{status}[/]" if status else "not audited",
-            ", ".join(mutant.blocked_by),
-        )
-    return table
-
-
-def _drill_in(audit: Path) -> DrillResult | None:
-    """The drill that is kept in an audit folder."""
-    from camgate.gate.drilled import DrillResult
-
-    return DrillResult.load(audit / "drill.json") if (audit / "drill.json").is_file() else None
+    if champion == "none":
+        return NoRival("no_champion", "there is no champion yet")
+    return AuditResult.load(Path(champion))
 
 
 @app.command()
@@ -277,7 +236,14 @@ def demo(
     run_demo(workdir, photos=photos, video=video, seed=seed, as_json=as_json)
 
 
-for command in (cli_pin.pin_policy, cli_verify.keygen, cli_verify.verify):
+for command in (
+    cli_drill.drill,
+    cli_pin.pin_policy,
+    cli_promote.promote,
+    cli_promote.waive,
+    cli_verify.keygen,
+    cli_verify.verify,
+):
     app.command()(command)
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from camgate.cli_options import Json
 from camgate.errors import InputError
 from camgate.gate.verdict import gravest
 from camgate.terminal import console
 
 if TYPE_CHECKING:
     from camgate.registry.verify import Verification
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def keygen(

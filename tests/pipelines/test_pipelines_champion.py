@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from camgate.gate.verdict import CheckResult, Status
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.pipelines import RunOutcome, run_audit, run_training
+from camgate.registry import times
 from camgate.registry.champion import Rival
 from camgate.registry.pinning import pin_policy
-from camgate.registry.signing import SIGNING_KEY, make_keys
+from camgate.registry.signing import SIGNING_KEY, TRUSTED_KEYS, make_keys
+from camgate.registry.waiving import waive
 from camgate.steps import verify_model
 from camgate.steps.champion import champion_options
 
@@ -113,3 +116,27 @@ def test_what_the_pipeline_promoted_is_proven_by_a_step_that_only_reads(
     pin_policy("proven", LENIENT)
     assert verify_model.entrypoint(uri, keys=[str(public)]) == "models:/proven/1"
     assert len(client.search_runs(runs)) == before
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_waived_model_is_promoted_by_the_next_run_which_says_so(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public, _ = make_keys(tmp_path / "key")
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    monkeypatch.setenv(TRUSTED_KEYS, str(public))
+    policy = LENIENT | {"checks": {"accuracy": {"min": 0.999}}, "waivers": {"allowed": True}}
+    options = {"model_name": "waived", "policy": policy, "audit": AUDIT, "data": str(squares)}
+    first = run_audit(model=saved(tmp_path / "one", 1), **options)
+    assert (first.status, first.verdict.status) == ("failed", Status.FAIL)
+    until = times.now() + timedelta(days=2)
+    waive("models:/waived/1", person="Ada", reason="a pilot", checks=["accuracy"], until=until)
+    second = run_audit(model="models:/waived/1", **options)
+    assert second.promotion is not None
+    assert (second.status, second.promotion.status, second.promotion.version) == ("completed", "waived", 1)
+    page = Path(MlflowClient().download_artifacts(second.mlflow_run_id, "audit/report.html", str(tmp_path)))
+    text = page.read_text(encoding="utf-8")
+    assert "<strong>Waived.</strong> Ada accepts the FAIL of accuracy" in text
+    assert text.count('<th scope="row">20') == 2, "both attempts"
+    pin_policy("waived", policy)
+    assert verify_model.entrypoint("models:/waived@champion") == "models:/waived/1"

@@ -22,6 +22,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.data.preprocessing import Preprocessing
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import CheckResult, Status, Verdict
+from camgate.gate.waivers import WaiverTerms
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.registry.connection import prepare_local_store
@@ -159,7 +160,9 @@ def log_files(store: str, run_id: str, tmp_path: Path) -> Callable[[str], tuple[
 
 @pytest.fixture
 def make_verdict() -> Callable[..., Verdict]:
-    def make(status: str, model_digest: str, *, reason: str | None = None) -> Verdict:
+    def make(
+        status: str, model_digest: str, *, reason: str | None = None, waivers: dict[str, Any] | None = None
+    ) -> Verdict:
         value = Status(status)
         return Verdict(
             status=value,
@@ -173,6 +176,7 @@ def make_verdict() -> Callable[..., Verdict]:
             model_digest=model_digest,
             data_digest="d" * 64,
             settings={},
+            waivers=WaiverTerms(**(waivers or {})),
         )
 
     return make

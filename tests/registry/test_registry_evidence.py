@@ -21,20 +21,11 @@ def evidence(verdict: Verdict, **options: object) -> Evidence:
 
 
 @pytest.mark.parametrize(
-    ("status", "waived", "expected"),
-    [
-        ("PASS", False, None),
-        ("PASS", True, None),
-        ("FAIL", False, "above_limit"),
-        ("FAIL", True, None),
-        ("INCONCLUSIVE", True, "above_limit"),
-        ("ERROR", True, "above_limit"),
-    ],
+    ("status", "expected"),
+    [("PASS", None), ("FAIL", "above_limit"), ("INCONCLUSIVE", "above_limit"), ("ERROR", "above_limit")],
 )
-def test_a_waiver_is_for_fail_alone(
-    status: str, waived: bool, expected: str | None, make_verdict: Judge
-) -> None:
-    held = evidence(make_verdict(status, MODEL), waived=waived)
+def test_only_pass_promotes(status: str, expected: str | None, make_verdict: Judge) -> None:
+    held = evidence(make_verdict(status, MODEL))
     assert held.refusal(MODEL, pinned=None, now=NOW) == expected
     assert held.refusal(OTHER, pinned=None, now=NOW) == "digest_mismatch"
 

@@ -53,7 +53,6 @@ def test_what_is_not_copied(
         return done.reason
 
     assert refused("staging/2") == "above_limit"
-    assert promote_copy("staging/2", name="waived", tracking_uri=store, waived=True).status == "waived"
     assert refused("staging/1", max_age=timedelta(microseconds=1)) == "evidence_too_old"
     client.create_model_version("staging", str(weights_of(good[0]).parent))
     assert refused("staging/3") == "no_evidence"

@@ -335,19 +335,6 @@ def test_evidence_that_is_too_old(store: str, log_files: Log, promote: Callable[
     assert promote(model, verdict=old).alias_moved
 
 
-def test_a_waiver_lets_a_fail_through_and_shows(
-    store: str, log_files: Log, promote: Callable[..., Promotion]
-) -> None:
-    model = log_files("a")
-    for status in ("ERROR", "INCONCLUSIVE"):
-        assert not promote(model, status, waived=True).alias_moved
-    done = promote(model, "FAIL", waived=True)
-    assert (done.status, done.reason, done.alias_moved) == ("waived", "waived", True)
-    assert done.sentence == f"Version 1 of {NAME} is champion under a waiver (FAIL: above_limit)."
-    tags = MlflowClient(store).get_model_version(NAME, "1").tags
-    assert (tags["camgate.verdict"], tags["validation_status"]) == ("FAIL", "waived")
-
-
 def test_a_champion_keeps_the_evidence_that_made_it_one(
     store: str, log_files: Log, promote: Callable[..., Promotion]
 ) -> None:

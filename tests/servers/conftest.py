@@ -10,8 +10,10 @@ from mlflow import MlflowClient
 from mlflow_server import Logged, Server, mlflow_server
 
 from camgate.gate.policy import Policy
-from camgate.gate.verdict import Status, Verdict
+from camgate.gate.verdict import CheckResult, Status, Verdict
 from camgate.registry.digest import folder_digest
+
+POLICY = Policy.parse({"waivers": {"allowed": True}})
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +49,21 @@ def make_verdict() -> Callable[..., Verdict]:
             status=value,
             reason="ok" if value is Status.PASS else "above_limit",
             sentence=f"{status}, said the test.",
-            checks=(),
-            policy_digest=policy or Policy.default().digest(),
+            checks=(CheckResult(name="invalid_lift", status=value, reason="ok", message="A check."),),
+            policy_digest=policy or POLICY.digest(),
             model_digest=model_digest,
             data_digest="d" * 64,
             settings={"seed": 7, "method": "gradcam"},
+            waivers=POLICY.waivers,
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def policy() -> Policy:
+    """By which the verdicts are; it allows waivers."""
+    return POLICY
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +18,22 @@ from champions import Promise
 from faulty_proxy import PATIENCE, Proxy, Schedule
 from mlflow import MlflowClient
 from mlflow_server import Logged, Server
+from securesystemslib.signer import CryptoSigner
 
 from camgate.errors import RegistryError
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
-from camgate.registry import times
+from camgate.registry import times, versions
 from camgate.registry.history import alias_history
+from camgate.registry.locations import locate
 from camgate.registry.locks import PREFIX, current
 from camgate.registry.pinning import pin_policy
 from camgate.registry.promotion import Promotion, register_and_promote
 from camgate.registry.runs import open_run
+from camgate.registry.signing import TRUSTED_KEYS, make_keys, signing_key, trusted_keys
+from camgate.registry.waivers import Waiver, tag_of
 
 LOCK_SECONDS = 1.5
-PINNED = Policy.default().digest()
 
 
 @dataclass
@@ -40,13 +45,19 @@ class Bench:
     models: list[Logged]
     run_id: str
     make_verdict: Callable[..., Verdict]
+    policy: Policy
+    signers: dict[str, CryptoSigner]
 
     def promote(self, name: str, model: Logged, kind: str) -> Promotion:
         """One promotion; `kind` says what is odd about it."""
         digest = self.models[0].digest if kind == "stolen" else model.digest
-        status = {"fail": "FAIL", "waived": "FAIL", "inconclusive": "INCONCLUSIVE"}.get(kind, "PASS")
-        verdict = self.make_verdict(status, digest, policy="0" * 64 if kind == "policy" else PINNED)
-        proof = {"model": digest, "verdict": status}
+        status = {"fail": "FAIL", "waived": "FAIL", "forged": "FAIL", "inconclusive": "INCONCLUSIVE"}
+        verdict = self.make_verdict(
+            status.get(kind, "PASS"), digest, policy="0" * 64 if kind == "policy" else None
+        )
+        proof = {"model": digest, "verdict": verdict.status}
+        if kind in self.signers:
+            self.waive(name, model, self.signers[kind])
         return register_and_promote(
             verdict,
             model_uri=model.model_uri,
@@ -54,9 +65,27 @@ class Bench:
             run_id=self.run_id,
             tracking_uri=self.proxy.uri,
             attestation=json.dumps(proof),
-            waived=kind in {"waived", "inconclusive"},
             lock_seconds=LOCK_SECONDS,
         )
+
+    def waive(self, name: str, model: Logged, signer: CryptoSigner) -> None:
+        """Put a waiver on the version, past the proxy."""
+        client = MlflowClient(self.promise.server.uri)
+        version = versions.registered(client, locate(client, model.model_uri), name)
+        now = times.now()
+        envelope = Waiver(
+            person="Ada",
+            reason="a test",
+            checks=("invalid_lift",),
+            models=(name,),
+            version=f"models:/{name}/{version.version}",
+            model_digest=model.digest,
+            policy_digest=self.policy.digest(),
+            run=self.run_id,
+            signed=now,
+            until=now + timedelta(days=1),
+        ).envelope(signer)
+        client.set_model_version_tag(name, version.version, tag_of(envelope), envelope)
 
 
 @pytest.fixture
@@ -64,10 +93,21 @@ def bench(
     server: Server,
     log_model: Callable[..., Logged],
     make_verdict: Callable[..., Verdict],
+    policy: Policy,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     elsewhere: None,
 ) -> Iterator[Bench]:
     promise = Promise(server)
+    signers = {}
+    for who in ("waived", "forged"):
+        private, public, _ = make_keys(tmp_path / who)
+        signer = signing_key(private)
+        assert signer is not None
+        signers[who] = signer
+        if who == "waived":
+            promise.keys = trusted_keys([public])
+            monkeypatch.setenv(TRUSTED_KEYS, str(public))
     with Proxy(server.port, promise.check).running() as proxy:
         for key, value in {
             "MLFLOW_TRACKING_URI": proxy.uri,
@@ -78,19 +118,20 @@ def bench(
         }.items():
             monkeypatch.setenv(key, value)
         run_id = open_run(experiment="faults", key="faults", tracking_uri=server.uri)
-        models = [log_model(server.uri, run_id, str(number)) for number in range(4)]
-        promise.waived.add(models[3].digest)
-        yield Bench(proxy, promise, models, run_id, make_verdict)
+        models = [log_model(server.uri, run_id, str(number)) for number in range(5)]
+        yield Bench(proxy, promise, models, run_id, make_verdict, policy, signers)
 
 
-KINDS = ("pass", "pass", "pass", "pass", "two", "two", "fail", "inconclusive", "stolen", "policy", "waived")
-# The fourth model alone has a waiver, and is tried under it alone.
+KINDS = ("pass",) * 4 + ("two",) * 2 + ("fail", "inconclusive", "stolen", "policy", "waived", "forged")
+# The fourth model alone has a waiver, the fifth one that no trusted key has signed.
+WAIVED = {"waived": 3, "forged": 4}
 EXPECTED = {
     "fail": {"above_limit"},
     "inconclusive": {"above_limit"},
     "stolen": {"digest_mismatch"},
     "policy": {"policy_mismatch"},
     "waived": {"waived"},
+    "forged": {"above_limit"},
 }
 
 
@@ -108,11 +149,11 @@ def test_the_promise_holds_whatever_the_connection_does(
         if seed % 5 == 0:
             name = f"faults-{schedules}-{seed}"
             if chance.random() < 0.6:
-                pin_policy(name, Policy.default(), tracking_uri=bench.proxy.uri)
+                pin_policy(name, bench.policy, tracking_uri=bench.proxy.uri)
         kind = chance.choice(KINDS)
         if kind == "policy" and not pinned(bench, name):
             kind = "pass"
-        models = [bench.models[3]] if kind == "waived" else chance.sample(bench.models[1:3], 2)
+        models = [bench.models[WAIVED[kind]]] if kind in WAIVED else chance.sample(bench.models[1:3], 2)
         bench.proxy.schedule = Schedule(seed, requests)
         for each in together(bench, name, models if kind == "two" else models[:1], kind):
             if isinstance(each, Promotion):

@@ -98,16 +98,16 @@ def assert_no_secret(error: BaseException) -> None:
     assert not [secret for secret in SECRETS.values() if secret in text]
 
 
-def test_a_reader_reads_and_does_not_promote(guarded: Guarded) -> None:
+def test_a_reader_reads_and_does_not_promote(guarded: Guarded, policy: Policy) -> None:
     uri = guarded.server.uri
-    pin_policy(NAME, Policy.default(), tracking_uri=uri)
+    pin_policy(NAME, policy, tracking_uri=uri)
     assert guarded.promote().alias_moved
     before = MlflowClient(uri).get_registered_model(NAME)
 
     guarded.login("reader")
     champion = f"models:/{NAME}@champion"
     assert logged_model_digest(champion, tracking_uri=uri) == guarded.model.digest
-    assert pinned_policy(NAME, tracking_uri=uri) == Policy.default().digest()
+    assert pinned_policy(NAME, tracking_uri=uri) == policy.digest()
     assert [each.state for each in alias_history(NAME, tracking_uri=uri)] == ["done"]
     found = verify(champion, tracking_uri=uri)
     assert found.digest == guarded.model.digest
@@ -118,7 +118,7 @@ def test_a_reader_reads_and_does_not_promote(guarded: Guarded) -> None:
     for act in (
         guarded.promote,
         lambda: guarded.promote("FAIL"),
-        lambda: pin_policy(NAME, Policy.default(), tracking_uri=uri),
+        lambda: pin_policy(NAME, policy, tracking_uri=uri),
     ):
         with pytest.raises(RegistryError, match=r"does not let this user .* Ask for the right") as refused:
             act()

@@ -87,6 +87,7 @@ def judge(
         settings=result.settings.model_dump(mode="json"),
         on_block=policy.on_block,
         max_evidence_days=policy.max_evidence_days,
+        waivers=policy.waivers,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         camgate_version=__version__,
     )

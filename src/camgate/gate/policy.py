@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import camgate.gate.checks  # noqa: F401  (registers them)
 from camgate.errors import PolicyError
 from camgate.gate.measure import CHECKS
+from camgate.gate.waivers import WaiverTerms
 from camgate.heatmaps.names import gating_names
 
 """Gradient methods that are class-specific; nothing else may gate."""
@@ -118,6 +119,7 @@ class Policy(_Section):
         disagreement: heatmap and intervention contradict each other.
         require_drill: the gate must have shown on mutants of this candidate that it sees.
         drill: how well.
+        waivers: whether a person may accept a FAIL, by signature and for a time.
         max_evidence_days: older verdicts promote nothing; None sets no limit.
         critical_classes: classes that must pass each on its own, by name or pattern (`truck*`).
         checks: name -> options, see `camgate.gate.checks`.
@@ -132,6 +134,7 @@ class Policy(_Section):
     disagreement: Disagreement = Disagreement()
     require_drill: bool = False
     drill: DrillTerms = DrillTerms()
+    waivers: WaiverTerms = WaiverTerms()
     max_evidence_days: float | None = Field(default=None, gt=0)
     critical_classes: tuple[str, ...] = ()
     checks: dict[str, dict[str, Any]] = Field(

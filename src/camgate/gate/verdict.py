@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from camgate.gate.waivers import WaiverTerms
+
 
 class Status(StrEnum):
     """Outcome of a check and of a verdict."""
@@ -112,6 +114,7 @@ class Verdict(BaseModel):
         settings: the audit's settings.
         on_block: what `enforce` does when the status is not PASS: `fail` or `warn`.
         max_evidence_days: days after `created` for which it may promote, as the policy says.
+        waivers: what the policy says about waivers of a FAIL.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,6 +129,7 @@ class Verdict(BaseModel):
     settings: dict[str, Any]
     on_block: str = "fail"
     max_evidence_days: float | None = None
+    waivers: WaiverTerms = WaiverTerms()
     created: str = ""
     camgate_version: str = ""
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from securesystemslib.signer import Key
 
 from camgate.errors import InputError
 from camgate.gate.verdict import Status, Verdict
 from camgate.registry import names, times
+from camgate.registry.attestation import Claim
+from camgate.registry.signing import unseal
+from camgate.registry.waivers import Failed, Waiver, waivers_in
 
 STATUSES = {
     Status.PASS: "approved",
@@ -24,6 +29,8 @@ PINNED = "camgate.pinned_policy"
 ATTESTATION = "camgate.attestation"
 ATTEMPT = "camgate.attempt."
 VALIDATION = "validation_status"
+WAIVED = "camgate.waived"
+"""Tag of a version whose FAIL is waived: by whom, until when and why."""
 LONGEST_REGISTRY_TAG = 100_000
 
 
@@ -40,7 +47,8 @@ class Evidence:
         data_digest: of the images.
         created: when it was judged, None where the verdict does not say.
         max_age: older evidence promotes nothing, as the policy says; None sets no limit.
-        waived: a valid waiver covers a FAIL; its caller has checked it.
+        failed: what a waiver would have to cover; None where no waiver can.
+        waiver: that covers a FAIL, see `under`.
         attestation: DSSE envelope, JSON.
         seed, method: of the audit.
     """
@@ -53,7 +61,8 @@ class Evidence:
     data_digest: str
     created: datetime | None = None
     max_age: timedelta | None = None
-    waived: bool = False
+    failed: Failed | None = None
+    waiver: Waiver | None = None
     attestation: str | None = None
     seed: Any = None
     method: Any = None
@@ -65,7 +74,6 @@ class Evidence:
         run_id: str,
         *,
         max_age: timedelta | None = None,
-        waived: bool = False,
         attestation: str | None = None,
     ) -> Evidence:
         """Of a verdict; the shorter of its policy's maximum age and `max_age` holds.
@@ -89,16 +97,14 @@ class Evidence:
             data_digest=verdict.data_digest,
             created=times.parse(verdict.created),
             max_age=min((limit for limit in limits if limit is not None), default=None),
-            waived=waived,
+            failed=Failed.of(verdict),
             attestation=attestation,
             seed=verdict.settings.get("seed"),
             method=verdict.settings.get("method"),
         )
 
     @classmethod
-    def of_tags(
-        cls, tags: Mapping[str, str], *, max_age: timedelta | None = None, waived: bool = False
-    ) -> Evidence | None:
+    def of_tags(cls, tags: Mapping[str, str], *, max_age: timedelta | None = None) -> Evidence | None:
         """Of a version's tags; None where they hold no verdict."""
         if tags.get("camgate.verdict") not in set(Status):
             return None
@@ -106,22 +112,50 @@ class Evidence:
         fitting = [
             each for each in attempts(tags) if (each.get("policy"), each.get("run")) == (policy, run_id)
         ]
+        status = Status(tags["camgate.verdict"])
         return cls(
-            status=Status(tags["camgate.verdict"]),
-            reason=tags.get("camgate.reason", ""),
+            status=status,
+            reason="ok" if status is Status.PASS else tags.get("camgate.reason", ""),
             run_id=run_id,
             model_digest=tags.get("camgate.audited_digest", ""),
             policy_digest=policy,
             data_digest=tags.get("camgate.data_digest", ""),
             created=times.parse(str(fitting[-1].get("time"))) if fitting else None,
             max_age=max_age,
-            waived=waived,
+            failed=_failed(tags.get(ATTESTATION), policy, run_id),
         )
+
+    def under(
+        self, tags: Mapping[str, str], keys: Iterable[Key], *, name: str, digest: str, now: datetime
+    ) -> Evidence:
+        """The same, with the waiver among these tags that covers it, or with none.
+
+        Args:
+            tags: of the version, as just read.
+            keys: that are trusted to sign waivers.
+            name: registered model whose alias is to move.
+            digest: of the files that it would point to.
+            now: the moment to judge the waivers at.
+        """
+        if self.failed is None or self.status is not Status.FAIL:
+            return replace(self, waiver=None)
+        failed = self.failed
+        covering = (
+            waiver
+            for waiver in waivers_in(tags, keys)
+            if failed.uncovered(waiver, name=name, digest=digest, now=now) is None
+        )
+        return replace(self, waiver=next(covering, None))
+
+    @property
+    def waived(self) -> bool:
+        """A FAIL under a waiver; never ERROR or INCONCLUSIVE."""
+        return self.waiver is not None and self.status is Status.FAIL
 
     @property
     def acceptable(self) -> bool:
-        """PASS, or FAIL under a waiver; never ERROR or INCONCLUSIVE."""
-        return self.status is Status.PASS or (self.waived and self.status is Status.FAIL)
+        """PASS, or FAIL under a waiver."""
+        return self.status is Status.PASS or self.waived
 
     def refusal(self, digest: str, *, pinned: str | None, now: datetime) -> str | None:
         """Why this evidence cannot make a model champion, as a reason code; None where it can.
@@ -145,7 +179,7 @@ class Evidence:
         """The version's `validation_status`."""
         if refused in {"digest_mismatch", "policy_mismatch"}:
             return "error"
-        if self.waived and self.status is Status.FAIL:
+        if self.waived:
             return "waived"
         return STATUSES[self.status]
 
@@ -160,6 +194,7 @@ class Evidence:
             "camgate.data_digest": self.data_digest,
             "camgate.reason": "policy_mismatch" if refused == "policy_mismatch" else reason,
             "camgate.verdict": str(self.status),
+            **({WAIVED: self.waiver.sentence()} if self.waiver is not None and self.waived else {}),
             VALIDATION: self.validation(refused),
         }
         kept = {key: names.shortened(value, names.LONGEST_VERSION_TAG) for key, value in values.items()}
@@ -184,6 +219,16 @@ class Evidence:
             return {}
         time = self.created or now
         return {f"{ATTEMPT}{times.stamp(time)}-{mark}": compact(what | {"time": times.text(time)})}
+
+
+def _failed(attestation: str | None, policy: str, run: str) -> Failed | None:
+    """What the attested statement says of the verdict that the tags name; None where it says nothing."""
+    try:
+        statement, _, _ = unseal(attestation or "", ())
+        claim = Claim.of(statement)
+    except InputError:
+        return None
+    return claim.failed if (claim.policy, claim.run) == (policy, run) else None
 
 
 def attempts(tags: Mapping[str, str]) -> list[dict[str, Any]]:

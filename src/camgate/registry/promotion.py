@@ -7,19 +7,23 @@ history; unlock. Whatever carries the alias therefore has its evidence, wherever
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from securesystemslib.signer import Key
 
 from camgate.errors import RegistryError
 from camgate.gate.verdict import Status, Verdict
 from camgate.registry import history, locks, times, versions
 from camgate.registry.connection import connected
-from camgate.registry.evidence import PINNED, STATUSES, VALIDATION, Evidence
+from camgate.registry.evidence import PINNED, STATUSES, VALIDATION, WAIVED, Evidence
 from camgate.registry.locations import locate, version_named
+from camgate.registry.signing import trusted_keys
 from camgate.registry.wording import Refusal, sentence
 
 __all__ = ["STATUSES", "Promotion", "promote_copy", "register_and_promote"]
@@ -38,7 +42,7 @@ class Promotion:
         alias_moved: whether the alias points to this version because of this call.
         reason: `ok` or `waived`, the verdict's reason code, or why an acceptable verdict moved nothing:
             `digest_mismatch`, `policy_mismatch`, `evidence_too_old`, `evidence_changed`, `no_evidence`,
-            `lock_held`, `lock_lost`, `champion_changed`.
+            `waiver_gone`, `lock_held`, `lock_lost`, `champion_changed`.
         alias: the alias in question.
         previous: version the alias pointed to before, None where there was none.
         sentence: what happened, in plain words.
@@ -64,12 +68,14 @@ def register_and_promote(
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
     attestation: str | None = None,
-    waived: bool = False,
+    keys: Iterable[str | Path] = (),
     max_age: timedelta | None = None,
     champion: int | None = None,
     lock_seconds: float = locks.DEFAULT_SECONDS,
 ) -> Promotion:
     """Register the audited model, tag the version with the evidence, and move the alias on PASS.
+
+    On FAIL it moves only under a waiver on the version, see `camgate.waive`; never on ERROR or INCONCLUSIVE.
 
     A version that already has exactly this model is used again. Every call leaves a record of the attempt on
     the version. The evidence of a version that holds an alias is replaced only by such as could promote it:
@@ -84,7 +90,7 @@ def register_and_promote(
         tracking_uri: None takes MLflow's own.
         registry_uri: None takes MLflow's own.
         attestation: DSSE envelope of the verdict as JSON; a part of the evidence.
-        waived: the caller has found a valid waiver of this FAIL. Never honoured for ERROR and INCONCLUSIVE.
+        keys: files of the public keys that are trusted to sign waivers; by default `CAMGATE_TRUSTED_KEYS`.
         max_age: refuse a verdict that is older, by its `created`; the policy may set a shorter one.
         champion: version that the decision was made against, 0 where there was none; None takes the one at
             the start of this call. When another holds the alias by then, nothing moves.
@@ -100,16 +106,18 @@ def register_and_promote(
         RegistryError: MLflow refuses or cannot be reached, or the alias reads back as another version.
     """
     versions.check_names(name, alias)
-    evidence = Evidence.of_verdict(verdict, run_id, max_age=max_age, waived=waived, attestation=attestation)
+    trusted = _trusted(keys, verdict.waivers.allowed and verdict.status is Status.FAIL)
+    evidence = Evidence.of_verdict(verdict, run_id, max_age=max_age, attestation=attestation)
     with connected(tracking_uri, registry_uri, doing=f"promote {model_uri} as {name}") as client:
         version = versions.registered(client, locate(client, model_uri), name)
         model = _settled(client, name, alias)
         # Read again, from where the registry says it lies: this is what an alias would point to.
         digest = versions.digest_of(client, version)
+        evidence = _under_waiver(client, evidence, version, name, digest, trusted)
         refused = evidence.refusal(digest, pinned=model.tags.get(PINNED), now=times.now())
         _tag(client, version, _evidence_tags(client, version, evidence, digest, refused))
         before = _holder(model, alias) if champion is None else champion or None
-        move = _Move(client, version, alias, evidence, lock_seconds, before)
+        move = _Move(client, version, alias, evidence, lock_seconds, before, trusted)
         if refused is None:
             return move.under_lock()
         return move.refused(Refusal(refused, digest=digest, pinned=model.tags.get(PINNED)), model)
@@ -118,27 +126,29 @@ def register_and_promote(
 def promote_copy(
     source: str,
     *,
-    name: str,
+    name: str | None = None,
     alias: str = "champion",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
-    waived: bool = False,
+    keys: Iterable[str | Path] = (),
     max_age: timedelta | None = None,
     lock_seconds: float = locks.DEFAULT_SECONDS,
 ) -> Promotion:
-    """Promote by copy: from one registered model (staging) to another (production), evidence included.
+    """Promote a version that carries its evidence: as it is, or by copy to another registered model.
 
-    What the version's tags say is held against its files, against the policy that is pinned on the target,
-    and against both again after the copy. Tags can be written by hand: verify the source first where that
-    matters. What is refused is not copied.
+    By copy means from staging to production, evidence included; what is refused is not copied. What the
+    version's tags say is held against its files, against the policy that is pinned on the target, and
+    against both again after the copy. Tags can be written by hand: verify the source first where that
+    matters.
 
     Args:
         source: ``models:/name@alias`` or ``models:/name/version``, or either without ``models:/``.
-        name: registered model that receives the copy; made if absent.
+        name: registered model that receives the copy, made if absent; None, or the source's own name, moves
+            the alias to the source itself: after a waiver was signed, say.
         alias: to move there.
         tracking_uri: None takes MLflow's own.
         registry_uri: None takes MLflow's own.
-        waived: the caller has found a valid waiver for the source's FAIL.
+        keys: files of the public keys that are trusted to sign waivers; by default `CAMGATE_TRUSTED_KEYS`.
         max_age: refuse evidence that is older.
         lock_seconds: as in `register_and_promote`.
 
@@ -150,23 +160,44 @@ def promote_copy(
         ModelError: `source` names no registered version.
         RegistryError: MLflow refuses or cannot be reached.
     """
-    versions.check_names(name, alias)
-    with connected(tracking_uri, registry_uri, doing=f"copy {source} to {name}") as client:
+    if name is not None:
+        versions.check_names(name, alias)
+    with connected(tracking_uri, registry_uri, doing=f"promote {source}") as client:
         origin = version_named(client, source)
+        name = name or str(origin.name)
+        versions.check_names(name, alias)
         versions.ensure_model(client, name)
         model = _settled(client, name, alias)
-        evidence = Evidence.of_tags(origin.tags, waived=waived, max_age=max_age)
+        own = int(origin.version) if name == origin.name else 0
+        evidence = Evidence.of_tags(origin.tags, max_age=max_age)
         if evidence is None:
             refusal = Refusal("no_evidence", source=source)
-            return _not_copied(name, alias, _holder(model, alias), refusal, status="error")
+            return _not_copied(name, own, alias, _holder(model, alias), refusal, status="error")
         digest = versions.digest_of(client, origin)
+        trusted = _trusted(keys, evidence.failed is not None and evidence.failed.terms.allowed)
+        evidence = _under_waiver(client, evidence, origin, name, digest, trusted)
         refused = evidence.refusal(digest, pinned=model.tags.get(PINNED), now=times.now())
         if refused is not None:
             refusal = Refusal(refused, digest=digest, pinned=model.tags.get(PINNED), evidence=evidence)
             status = evidence.validation(refused)
-            return _not_copied(name, alias, _holder(model, alias), refusal, status=status)
-        version = versions.copied(client, origin, name)
-        return _Move(client, version, alias, evidence, lock_seconds, _holder(model, alias)).under_lock()
+            return _not_copied(name, own, alias, _holder(model, alias), refusal, status=status)
+        version = origin if own else versions.copied(client, origin, name)
+        _tag(client, version, _changed(version.tags, evidence.tags(digest, None)))
+        before = _holder(model, alias)
+        return _Move(client, version, alias, evidence, lock_seconds, before, trusted).under_lock()
+
+
+def _trusted(keys: Iterable[str | Path], needed: bool) -> list[Key]:
+    """Keys are read only where a waiver may count, so that a PASS needs none."""
+    return trusted_keys(keys) if needed else []
+
+
+def _under_waiver(
+    client: MlflowClient, evidence: Evidence, version: Any, name: str, digest: str, keys: list[Key]
+) -> Evidence:
+    """The evidence with the waiver that the version carries for it, if it does."""
+    tags = client.get_model_version(version.name, str(version.version)).tags if keys else {}
+    return evidence.under(tags, keys, name=name, digest=digest, now=times.now())
 
 
 @dataclass(frozen=True)
@@ -179,6 +210,7 @@ class _Move:
     evidence: Evidence
     lock_seconds: float
     before: int | None
+    keys: list[Key]
 
     @property
     def name(self) -> str:
@@ -241,11 +273,14 @@ class _Move:
         tags = self.client.get_model_version(self.name, str(self.number)).tags
         digest = versions.digest_of(self.client, self.version)
         pinned = model.tags.get(PINNED)
-        code = self.evidence.refusal(digest, pinned=pinned, now=times.now())
+        evidence = self.evidence.under(tags, self.keys, name=self.name, digest=digest, now=times.now())
+        if self.evidence.waived and evidence.waiver != self.evidence.waiver:
+            return Refusal("waiver_gone")
+        code = evidence.refusal(digest, pinned=pinned, now=times.now())
         if code is not None:
             return Refusal(code, digest=digest, pinned=pinned)
         expected = self.evidence.tags(digest, None)
-        changed = [key for key, value in expected.items() if tags.get(key) != value]
+        changed = _changed(tags, expected)
         if changed:
             return Refusal("evidence_changed", changed=tuple(changed))
         if not locks.holds(self.client, self.name, self.alias, lock, self.lock_seconds):
@@ -277,7 +312,7 @@ class _Move:
     def _promotion(
         self, previous: int | None, *, moved: bool = False, refusal: Refusal | None = None
     ) -> Promotion:
-        waived = self.evidence.waived and self.evidence.status is Status.FAIL
+        waived = self.evidence.waived
         return Promotion(
             name=self.name,
             version=self.number,
@@ -312,15 +347,21 @@ def _evidence_tags(
     tags = evidence.attempt(now.tags, refused, now=times.now())
     kept = now.aliases and (now.tags.get("camgate.verdict") == "PASS" or now.tags.get(VALIDATION) == "waived")
     if refused is None or not kept:
-        tags |= evidence.tags(digest, refused)
+        tags |= ({WAIVED: ""} if WAIVED in now.tags else {}) | evidence.tags(digest, refused)
     elif refused != "policy_mismatch":  # what it holds the alias by stays; another exam says nothing of it
         tags |= {VALIDATION: evidence.validation(refused)}
-    return {key: value for key, value in tags.items() if now.tags.get(key) != value}
+    return _changed(now.tags, tags)
 
 
-def _not_copied(name: str, alias: str, previous: int | None, refusal: Refusal, *, status: str) -> Promotion:
-    said = sentence(name, 0, alias, previous, evidence=refusal.evidence, refusal=refusal)
-    return Promotion(name, 0, status, False, refusal.code, alias, previous, said)
+def _changed(held: Mapping[str, str], tags: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if held.get(key) != value}
+
+
+def _not_copied(
+    name: str, version: int, alias: str, previous: int | None, refusal: Refusal, *, status: str
+) -> Promotion:
+    said = sentence(name, version, alias, previous, evidence=refusal.evidence, refusal=refusal)
+    return Promotion(name, version, status, False, refusal.code, alias, previous, said)
 
 
 def _tag(client: MlflowClient, version: Any, tags: dict[str, str]) -> None:

@@ -71,8 +71,9 @@ def signing_key(path: str | Path | None = None) -> CryptoSigner | None:
     path = path or os.environ.get(SIGNING_KEY)
     if not path:
         return None
+    pem = _read(path)
     try:
-        key = load_pem_private_key(_read(path), password=None)
+        key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
@@ -88,8 +89,9 @@ def trusted_keys(paths: Iterable[str | Path] = ()) -> list[Key]:
     """
     found: list[Key] = []
     for path in list(paths) or [p for p in os.environ.get(TRUSTED_KEYS, "").split(os.pathsep) if p]:
+        pem = _read(path)
         try:
-            key = load_pem_public_key(_read(path))
+            key = load_pem_public_key(pem)
         except (ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PublicKey):

@@ -15,6 +15,11 @@ def text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def minute(time: datetime) -> str:
+    """For people: `yyyy-mm-dd hh:mm UTC`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def stamp(time: datetime) -> str:
     """The same as a part of a tag's key: `yyyymmddThhmmssffffff`."""
     return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")

@@ -19,11 +19,13 @@ from securesystemslib.signer import Key
 from camgate.errors import CamgateError, InputError
 from camgate.gate.verdict import Status, gravest
 from camgate.registry import history, locks, times, versions
-from camgate.registry.attestation import PREDICATE, STATEMENT
+from camgate.registry.attestation import Claim
 from camgate.registry.connection import connected, without_credentials
 from camgate.registry.evidence import ATTESTATION, PINNED, attempts
 from camgate.registry.locations import version_named
 from camgate.registry.signing import trusted_keys, unseal
+from camgate.registry.waivers import TAG as WAIVERS
+from camgate.registry.waivers import waivers_in
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Proof:
     """One thing that must hold.
 
     Attributes:
-        name: `attestation` | `signature` | `digest` | `verdict` | `policy` | `age` | `attempts` | `tags` |
-            `history` | `readable`.
+        name: `attestation` | `signature` | `digest` | `verdict` | `waiver` | `policy` | `age` | `tags` |
+            `attempts` | `history` | `readable`.
         status: PASS; FAIL where it does not hold; INCONCLUSIVE where it cannot be known.
         message: in plain words.
     """
@@ -161,14 +163,14 @@ def _verified(
         if ATTESTATION not in tags:
             raise InputError("the version carries no attestation: it was not promoted by camgate")
         statement, signer, signed = unseal(tags[ATTESTATION], trusted)
-        claim = _claim(statement)
+        claim = Claim.of(statement)
     except InputError as error:
         proofs.append(Proof("attestation", Status.FAIL, str(error)))
     else:
         proofs += [
             _signature(signer, signed, bool(trusted), allow_unsigned),
-            _equal("digest", "the statement is about", claim["model"], digest, "the files in the registry"),
-            _judged(claim),
+            _equal("digest", "the statement is about", claim.model, digest, "the files in the registry"),
+            *_judged(claim, version.name, digest, tags, trusted),
             _policy(claim, model.tags.get(PINNED) if policy_digest is None else policy_digest),
             *_age(claim, max_age),
             _tags(claim, tags),
@@ -177,31 +179,6 @@ def _verified(
     if alias is not None:
         proofs.append(_moved(model, alias, int(version.version)))
     return Verification(version.name, int(version.version), alias, digest, tuple(proofs))
-
-
-def _claim(statement: dict[str, Any]) -> dict[str, Any]:
-    """What the statement says, flat.
-
-    Raises:
-        InputError: it is a statement of another kind, or lacks something.
-    """
-    if statement.get("_type") != STATEMENT or statement.get("predicateType") != PREDICATE:
-        raise InputError("the attestation holds a statement of another kind")
-    try:
-        (subject,) = statement["subject"]
-        predicate = statement["predicate"]
-        return {
-            "model": str(subject["digest"]["sha256"]),
-            "status": str(predicate["verdict"]["status"]),
-            "reason": str(predicate["verdict"]["reason"]),
-            "policy": str(predicate["policyDigest"]),
-            "data": str(predicate["dataDigest"]),
-            "time": str(predicate["time"]),
-            "run": str(predicate["runs"]["audit"]),
-            "max_days": None if (days := predicate["maxEvidenceDays"]) is None else float(days),
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the attested statement lacks {error}") from error
 
 
 def _signature(signer: str | None, signed: bool, any_key: bool, allow_unsigned: bool) -> Proof:
@@ -222,40 +199,57 @@ def _equal(name: str, what: str, said: str, found: str, where: str) -> Proof:
     return Proof(name, Status.FAIL, f"{what} {said[:16] or 'nothing'}, {where}: {found[:16] or 'nothing'}")
 
 
-def _judged(claim: dict[str, Any]) -> Proof:
-    status = Status.PASS if claim["status"] == Status.PASS else Status.FAIL
-    return Proof("verdict", status, f"the verdict is {claim['status']} ({claim['reason']})")
+def _judged(claim: Claim, name: str, digest: str, tags: dict[str, str], trusted: list[Key]) -> list[Proof]:
+    """PASS, or FAIL under a waiver that holds, which is told."""
+    said = f"the verdict is {claim.status} ({claim.reason})"
+    if claim.status == Status.PASS:
+        return [Proof("verdict", Status.PASS, said)]
+    if claim.status != Status.FAIL or not any(key.startswith(WAIVERS) for key in tags):
+        return [Proof("verdict", Status.FAIL, said)]
+    if not trusted:
+        unknown = "there is a waiver, but no trusted key was given (--key or CAMGATE_TRUSTED_KEYS)"
+        return [Proof("verdict", Status.INCONCLUSIVE, said), Proof("waiver", Status.INCONCLUSIVE, unknown)]
+    why = "no trusted key has signed a waiver"
+    for waiver in waivers_in(tags, trusted):
+        fault = claim.failed.uncovered(waiver, name=name, digest=digest, now=times.now())
+        if fault is None:
+            return [
+                Proof("verdict", Status.PASS, f"{said}, and waived"),
+                Proof("waiver", Status.PASS, f"WAIVED: {waiver.sentence()}"),
+            ]
+        why = f"a waiver does not hold, {fault}: {waiver.sentence()}"
+    return [Proof("verdict", Status.FAIL, said), Proof("waiver", Status.FAIL, why)]
 
 
-def _policy(claim: dict[str, Any], expected: str | None) -> Proof:
+def _policy(claim: Claim, expected: str | None) -> Proof:
     if expected is None:
         said = "no policy is pinned on the registered model (camgate pin-policy), any may have judged"
         return Proof("policy", Status.INCONCLUSIVE, said)
-    return _equal("policy", "judged by", claim["policy"], expected, "the policy that is expected")
+    return _equal("policy", "judged by", claim.policy, expected, "the policy that is expected")
 
 
-def _age(claim: dict[str, Any], max_age: timedelta | None) -> list[Proof]:
+def _age(claim: Claim, max_age: timedelta | None) -> list[Proof]:
     """The shorter of the verifier's limit and the policy's holds; no proof without any."""
     own = None if max_age is None else max_age.total_seconds() / 86400
-    allowed = min((days for days in (own, claim["max_days"]) if days is not None), default=None)
+    allowed = min((days for days in (own, claim.max_days) if days is not None), default=None)
     if allowed is None:
         return []
-    made = times.parse(claim["time"])
+    made = times.parse(claim.time)
     if made is None or made > times.now() + timedelta(minutes=5):
-        return [Proof("age", Status.FAIL, f"the verdict's time is no time of the past: {claim['time']!r}")]
+        return [Proof("age", Status.FAIL, f"the verdict's time is no time of the past: {claim.time!r}")]
     old = (times.now() - made).total_seconds() / 86400
     said = f"judged {old:.1f} days ago, at most {allowed:g}"
     return [Proof("age", Status.PASS if old <= allowed else Status.FAIL, said)]
 
 
-def _tags(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
+def _tags(claim: Claim, tags: dict[str, str]) -> Proof:
     """A tag set by hand contradicts the statement."""
     expected = {
-        "camgate.verdict": claim["status"],
-        "camgate.audited_digest": claim["model"],
-        "camgate.policy_digest": claim["policy"],
-        "camgate.data_digest": claim["data"],
-        "camgate.audit_run_id": claim["run"],
+        "camgate.verdict": claim.status,
+        "camgate.audited_digest": claim.model,
+        "camgate.policy_digest": claim.policy,
+        "camgate.data_digest": claim.data,
+        "camgate.audit_run_id": claim.run,
     }
     wrong = [key for key, value in expected.items() if tags.get(key) != value]
     if wrong:
@@ -263,15 +257,17 @@ def _tags(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
     return Proof("tags", Status.PASS, "the tags say what the statement says")
 
 
-def _attempts(claim: dict[str, Any], tags: dict[str, str]) -> Proof:
-    """The newest attempt under this policy must be the attested one, or as good; all are told."""
-    found = [each for each in attempts(tags) if each.get("policy") == claim["policy"]]
+def _attempts(claim: Claim, tags: dict[str, str]) -> Proof:
+    """The newest attempt under this policy must be the attested one, or a PASS; all are told."""
+    found = [each for each in attempts(tags) if each.get("policy") == claim.policy]
     others = [each for each in found if each.get("verdict") != Status.PASS]
     told = f"{len(found)} attempts under this policy, {len(others)} of them not PASS"
-    if not any(each.get("run") == claim["run"] and each.get("verdict") == claim["status"] for each in found):
+    if not any(each.get("run") == claim.run and each.get("verdict") == claim.status for each in found):
         return Proof("attempts", Status.FAIL, f"the attested verdict is not among the attempts; {told}")
-    if found[-1].get("verdict") != Status.PASS:
-        last = f"{found[-1].get('verdict')} ({found[-1].get('reason')})"
+    newest = found[-1]
+    attested = (newest.get("verdict"), newest.get("run")) == (claim.status, claim.run)
+    if newest.get("verdict") != Status.PASS and not attested:
+        last = f"{newest.get('verdict')} ({newest.get('reason')})"
         return Proof("attempts", Status.FAIL, f"judged again since, and the newest verdict is {last}; {told}")
     return Proof("attempts", Status.PASS, told)
 

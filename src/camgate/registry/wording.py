@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from camgate.gate.verdict import Status
 from camgate.registry import times
 from camgate.registry.evidence import Evidence
 
@@ -48,7 +47,7 @@ def sentence(
         if refusal is not None:
             return f"{refusal.source} carries no verdict, so nothing was copied to {name}: audit it first."
         before = "" if previous in {None, number} else f" (before: version {previous})"
-        waiver = "" if evidence is None or evidence.status is Status.PASS else _waiver(evidence)
+        waiver = _waiver(evidence) if evidence is not None and evidence.waived else ""
         return f"{version} is {alias}{waiver}{before}."
     keeps = f"{alias} stays at version {previous}" if previous else f"there is no {alias}"
     if refusal.code == "digest_mismatch":
@@ -63,7 +62,8 @@ def sentence(
 
 
 def _waiver(evidence: Evidence) -> str:
-    return f" under a waiver ({evidence.status}: {evidence.reason})"
+    said = "" if evidence.waiver is None else f"; {evidence.waiver.sentence()}"
+    return f" under a waiver ({evidence.status}: {evidence.reason}{said})"
 
 
 def _why(name: str, alias: str, holder: int | None, evidence: Evidence, refusal: Refusal) -> str:
@@ -81,6 +81,8 @@ def _why(name: str, alias: str, holder: int | None, evidence: Evidence, refusal:
             was = f"version {refusal.before}" if refusal.before else "nobody"
             now = f"version {holder}" if holder else "nobody"
             return f"{alias} was {was} when that was decided and now is {now}; judge it against that one"
+        case "waiver_gone":
+            return "the waiver that covered it has ended or is gone"
         case "lock_held":
             end = "" if refusal.until is None else f" (it ends by {times.text(refusal.until)})"
             return f"another promotion is at work{end}; try again after it"

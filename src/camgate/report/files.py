@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
@@ -13,6 +14,9 @@ from camgate.files import write_text
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.report.html import render_report, verdict_fingerprint
+
+if TYPE_CHECKING:
+    from camgate.registry.record import Record
 
 _FINGERPRINT = re.compile(r'<meta name="camgate-verdict" content="([0-9a-f]{64})">')
 
@@ -24,15 +28,17 @@ def write_report(
     *,
     title: str | None = None,
     drill: DrillResult | None = None,
+    record: Record | None = None,
 ) -> Path:
     """Write `report.html` into an audit folder, or `report-<policy>.html` beside another verdict's.
 
-    The report of the same verdict is rendered anew. `drill` is shown where it is given.
+    The report of the same verdict is rendered anew. `drill` and `record` (attempts and waivers of the
+    registered version) are shown where they are given.
 
     Raises:
         InputError: the folder is missing or cannot be written, or the verdict is not about this audit.
     """
-    page = render_report(result, verdict, title=title, drill=drill)
+    page = render_report(result, verdict, title=title, drill=drill, record=record)
     return write_text(_path(folder, "report", ".html", verdict), page)
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,8 +15,11 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Status, Verdict
-from camgate.report import checks, drills, sections, text
+from camgate.report import checks, drills, records, sections, text
 from camgate.report.words import BASELINES, BLIND_SPOTS, MEANING, ON_BLOCK, reason_in_words
+
+if TYPE_CHECKING:
+    from camgate.registry.record import Record
 
 
 def render_report(
@@ -25,6 +28,7 @@ def render_report(
     *,
     title: str | None = None,
     drill: DrillResult | None = None,
+    record: Record | None = None,
 ) -> str:
     """Render an audit and its verdict as one HTML page.
 
@@ -32,6 +36,7 @@ def render_report(
         result: the audit.
         verdict: the gate's answer about this audit.
         drill: what mutation testing of the gate found, shown where it is given.
+        record: of the version that holds this model: earlier attempts and waivers, shown where it is given.
         title: heading; by default the model's URI, or the beginning of its digest.
 
     Returns:
@@ -39,7 +44,8 @@ def render_report(
         string from the data is escaped, control and direction characters are made visible.
 
     Raises:
-        InputError: the verdict is about another model or other data than the audit.
+        InputError: the verdict is about another model or other data than the audit, or the record about
+            another model.
     """
     for name in ("model_digest", "data_digest"):
         ours, theirs = getattr(result, name), getattr(verdict, name)
@@ -75,6 +81,7 @@ def render_report(
             slices=checks.slice_table(verdict),
             causal=sections.causal(result, verdict),
             drill=None if drill is None else drills.drill_section(drill),
+            record=None if record is None else records.record_section(record, verdict),
             gallery=cards,
             gallery_labels=sorted({card.label for card in shown}),
             gallery_more=len(result.gallery) - len(shown),
