@@ -94,6 +94,7 @@ def audit(
     from camgate.data.reading import read_data
     from camgate.files import atomic_folder
     from camgate.gate.judge import judge
+    from camgate.gate.measure import NoRival
     from camgate.gate.policy import Policy
     from camgate.models.spec import ModelSpec
     from camgate.registry.flavor import resolve_model
@@ -124,7 +125,9 @@ def audit(
     candidate = load(model, facts)
     other = load(champion, None) if champion is not None and rival is None else None
     result = audited(candidate)
-    if other is not None:
+    if other is not None and other.digest() == candidate.digest():
+        rival = NoRival("is_champion", "the audited model is the champion itself")
+    elif other is not None:
         rival = audited(other)
     verdict = judge(result, terms, champion=rival)
     with atomic_folder(out) as scratch:

@@ -136,6 +136,44 @@ def test_a_drill_is_kept_in_the_audit_folder_and_judged_with_it(audited: Path, c
     (audited / "drill.json").unlink()
 
 
+def test_the_champion_is_audited_on_the_same_images_and_kept(case: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    size = Preprocessing(size=(64, 64))
+    Classifier(
+        build("resnet_small", {}, 2), ["cat", "dog"], size, builder="resnet_small", target_layer="stage2"
+    ).save(tmp_path / "champion")
+    policy = tmp_path / "policy.yaml"
+    terms = (case / "lenient.yaml").read_text(encoding="utf-8").splitlines()[0]
+    policy.write_text(
+        terms + "\nsanity: {required: false}\nchecks: {champion: {max: 1.0, max_accuracy_loss: 1.0}}\n",
+        encoding="utf-8",
+    )
+    asked = ["--model", "model", "--data", "data", "--policy", str(policy), "--json"]
+
+    def check(run: subprocess.CompletedProcess[str]) -> dict[str, object]:
+        (found,) = [each for each in json.loads(run.stdout)["checks"] if each["name"] == "champion"]
+        return dict(found)
+
+    def audit(out: str, *champion: str) -> dict[str, object]:
+        return check(camgate("audit", *asked, "--out", str(tmp_path / out), *champion, cwd=case))
+
+    assert audit("alone")["reason"] == "not_measured"
+    assert audit("none", "--champion", "none")["reason"] == "no_champion"
+    assert audit("itself", "--champion", "model")["reason"] == "is_champion"
+    compared = audit("both", "--champion", str(tmp_path / "champion"))
+    assert compared["value"] is not None
+    held = AuditResult.load(tmp_path / "both" / "champion")
+    assert held.model_digest == Classifier.load(tmp_path / "champion").digest()
+
+    gate = ["gate", "--policy", str(policy), "--json", "--audit"]
+    assert check(camgate(*gate, str(tmp_path / "both"), cwd=case))["value"] == compared["value"]
+    other = ["--champion", str(tmp_path / "both" / "champion")]
+    assert check(camgate(*gate, str(tmp_path / "alone"), *other, cwd=case))["value"] == compared["value"]
+    wrong = camgate(*gate, str(tmp_path / "alone"), "--champion", "model", cwd=case)
+    assert wrong.returncode == 2
+    assert "give an audit folder" in wrong.stderr
+
+
 def test_the_report_can_be_written_again(audited: Path, case: Path) -> None:
     before = (audited / "report.html").read_bytes()
     (audited / "report.html").unlink()

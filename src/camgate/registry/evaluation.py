@@ -25,6 +25,7 @@ from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
 from camgate.models.classifier import Classifier
 from camgate.models.spec import ModelSpec
+from camgate.registry.attestation import attest
 from camgate.registry.champion import rival_of
 from camgate.registry.evaluator import NAME, EvaluatorConfig, near
 from camgate.registry.flavor import load_classifier
@@ -79,7 +80,7 @@ def evaluate_logged(model: Any, dataset: Any, config: EvaluatorConfig, *, run_id
         summary = json.loads(write_summary(folder, result, verdict).read_text(encoding="utf-8"))
         page = write_report(folder, result, verdict).read_text(encoding="utf-8")
         log_audit(held, result, verdict, folder=folder, pictures=0)
-    log_verdict(held, verdict, policy)
+    log_verdict(held, verdict, policy, attestation=attest(verdict, result, runs={"audit": held}))
     place = MlflowClient().get_run(held).info.artifact_uri.rstrip("/")
     kept: dict[str, tuple[type[EvaluationArtifact], Any]] = {
         "audit/audit.json": (JsonEvaluationArtifact, result.meta()),
