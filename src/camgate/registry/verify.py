@@ -261,7 +261,7 @@ def _attempts(claim: Claim, tags: dict[str, str]) -> Proof:
     """The newest attempt under this policy must be the attested one, or a PASS; all are told."""
     found = [each for each in attempts(tags) if each.get("policy") == claim.policy]
     others = [each for each in found if each.get("verdict") != Status.PASS]
-    told = f"{len(found)} attempts under this policy, {len(others)} of them not PASS"
+    told = f"attempts under this policy: {len(found)}, of which not PASS: {len(others)}"
     if not any(each.get("run") == claim.run and each.get("verdict") == claim.status for each in found):
         return Proof("attempts", Status.FAIL, f"the attested verdict is not among the attempts; {told}")
     newest = found[-1]
