@@ -118,7 +118,7 @@ def test_undecided_is_exit_code_3(audited: Path, case: Path) -> None:
 
 
 def test_a_drill_is_kept_in_the_audit_folder_and_judged_with_it(audited: Path, case: Path) -> None:
-    arguments = ("--model", "model", "--data", "data", "--policy", "drilled.yaml", "--minutes", "0.01")
+    arguments = ("--model", "model", "--data", "data", "--policy", "drilled.yaml", "--minutes", "0.00001")
     terms = "audit: {min_images: 10, draws: 1, target_layer: model}\nchecks: {accuracy: {min: 0.0}}\n"
     (case / "drilled.yaml").write_text(f"{terms}require_drill: true\n", encoding="utf-8")
     missing = camgate("gate", "--audit", str(audited), "--policy", "drilled.yaml", cwd=case)
