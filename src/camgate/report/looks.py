@@ -115,12 +115,9 @@ def comparison(candidate: AuditResult, champion: AuditResult) -> tuple[Compariso
         ours, theirs = _triple(measure(candidate)), _triple(measure(champion))
         if ours is None or theirs is None:
             continue
-        told = tuple(
-            f"{text.number(value, unit)} ({text.interval(low, high, unit)})"
-            for value, low, high in (ours, theirs)
-        )
-        name = f"{title}: candidate {told[0]}, champion {told[1]}"
-        rows.append(Comparison(title, *told, svg.pair(ours, theirs, unit, name=name)))
+        mine, other = _told(ours, unit), _told(theirs, unit)
+        name = f"{title}: candidate {mine}, champion {other}"
+        rows.append(Comparison(title, mine, other, svg.pair(ours, theirs, unit, name=name)))
     return tuple(rows)
 
 
@@ -134,6 +131,11 @@ def _triple(estimate: Estimate | None) -> tuple[float, float | None, float | Non
     if estimate is None or value is None:
         return None
     return value, text.finite(estimate.low), text.finite(estimate.high)
+
+
+def _told(found: tuple[float, float | None, float | None], unit: Unit) -> str:
+    span = text.interval(found[1], found[2], unit)
+    return text.number(found[0], unit) + (f" ({span})" if span else "")
 
 
 def _within(picture: np.ndarray, budget: int) -> str:

@@ -52,10 +52,10 @@ def predictions(result: AuditResult) -> Predictions:
     correct = scores["predicted"].eq(scores["label"]).to_numpy()
     diagram, error = _calibration(result)
     if len(result.classes) > MOST_CLASSES:
-        wrong = scores[~correct].groupby(["label", "predicted"]).size().sort_values(ascending=False)
+        wrong = scores[~correct].groupby(["label", "predicted"]).size().reset_index(name="images")
         often = tuple(
-            (str(label), str(predicted), text.count(int(amount)))
-            for (label, predicted), amount in wrong.head(MOST_CONFUSIONS).items()  # type: ignore[misc]
+            (str(row["label"]), str(row["predicted"]), text.count(int(row["images"])))
+            for row in wrong.nlargest(MOST_CONFUSIONS, "images").to_dict("records")
         )
         return Predictions(diagram, error, (), (), often)
     matrix = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,3 +194,10 @@ def unreadable(result: AuditResult) -> tuple[tuple[str, ...], int]:
     """Names of the first unreadable images, and how many more there are."""
     names = result.scores.loc[result.scores["status"].eq("unreadable"), "image_id"].astype(str)
     return tuple(names.head(NAMED)), max(len(names) - NAMED, 0)
+
+
+def command(result: AuditResult) -> str:
+    """The command line that makes this audit again, as far as the audit knows."""
+    model = result.model_uri or "MODEL"
+    slices = "".join(f" --slice {shlex.quote(name)}" for name in result.settings.slices)
+    return f"camgate audit --model {shlex.quote(model)} --data DATA --policy POLICY.yaml{slices} --out DIR"

@@ -167,7 +167,7 @@ class Point:
 
 
 def calibration(points: Sequence[Point], *, name: str) -> Markup:
-    """Accuracy against confidence, the diagonal being perfect calibration; the size of a dot is its images."""
+    """Accuracy against confidence; on the diagonal both agree. The size of a dot tells its images."""
     height, most = 220, max(point.n for point in points)
     parts = [
         Markup('<line class="grid" x1="0%" x2="100%" y1="{0}" y2="{0}"/>').format(round(height * share) + 8)
@@ -175,13 +175,13 @@ def calibration(points: Sequence[Point], *, name: str) -> Markup:
     ]
     parts.append(Markup('<line class="axis" x1="0%" x2="100%" y1="{0}" y2="{0}"/>').format(height + 8))
     parts.append(Markup('<line class="limit" x1="0%" y1="{}" x2="100%" y2="8"/>').format(height + 8))
-    for tick in range(0, 101, 25):
-        parts.append(
-            Markup(
-                '<text class="tick" x="{0}%" y="{1}" text-anchor="middle">{0}</text>'
-                '<text class="tick" x="0%" dx="-6" y="{2}" text-anchor="end">{0}</text>'
-            ).format(tick, height + 24, round(height * (1 - tick / 100)) + 12)
-        )
+    label = Markup(
+        '<text class="tick" x="{0}%" y="{1}" text-anchor="middle">{0}</text>'
+        '<text class="tick" x="0%" dx="-6" y="{2}" text-anchor="end">{0}</text>'
+    )
+    parts += [
+        label.format(tick, height + 24, round(height * (1 - tick / 100)) + 12) for tick in range(0, 101, 25)
+    ]
     for point in points:
         x, y = percent(point.x), 8 + height * (1 - point.y)
         if point.low is not None and point.high is not None:
