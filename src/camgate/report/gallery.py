@@ -180,7 +180,7 @@ def _clusters(result: AuditResult, cards: list[tuple[GalleryItem, Card]]) -> tup
     return tuple(
         ClusterCard(
             sentence=order[item.rank].in_words,
-            activation=_share(order[item.rank]),
+            activation=_share(order[item.rank], result.region_free),
             fixed=order[item.rank].fixed_place,
             card=card,
         )
@@ -189,7 +189,9 @@ def _clusters(result: AuditResult, cards: list[tuple[GalleryItem, Card]]) -> tup
     )
 
 
-def _share(cluster: ClusterRecord) -> str:
+def _share(cluster: ClusterRecord, region_free: tuple[str, ...]) -> str:
+    if cluster.label in region_free:
+        return "the class has no objects"
     if cluster.invalid_activation is None:
         return "no image of it has a valid region"
     return f"{text.number(cluster.invalid_activation, 'percent')} of its heat lies outside the objects"

@@ -167,10 +167,11 @@
   const open = (card) => {
     current = card;
     title.textContent = card.querySelector(".id").textContent;
-    const copies = [...card.children].filter((part) => !part.matches(".open, .id")).map((part) => part.cloneNode(true));
+    const copies = [...card.children].filter((part) => !part.matches(".id")).map((part) => part.cloneNode(true));
     inside.replaceChildren(...copies);
     // A clone must not take the names that the card's own layers are found by.
     for (const part of inside.querySelectorAll("[id]")) part.removeAttribute("id");
+    for (const part of inside.querySelectorAll(".open")) part.remove();
     if (!view.open) view.showModal();
     remember(card.id);
   };
