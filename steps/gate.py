@@ -51,7 +51,8 @@ def gate_promotion(
         folder = Path(scratch)
         write_verdict(folder, verdict)
         write_summary(folder, result, verdict)
-        page = write_report(folder, result, verdict, drill=drill)
+        shown = rival if isinstance(rival, AuditResult) else None
+        page = write_report(folder, result, verdict, drill=drill, champion=shown)
         # The audit step has logged the audit; these files join it.
         held = log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
         statement = attest(verdict, result, runs={"audit": held})

@@ -137,7 +137,7 @@ def audit(
             rival.write_into(scratch / CHAMPION)
         write_verdict(scratch, verdict)
         write_summary(scratch, result, verdict)
-        report = write_report(scratch, result, verdict).name
+        report = write_report(scratch, result, verdict, champion=_audit_in(rival)).name
     _finish(verdict, out / report, as_json)
 
 
@@ -160,7 +160,8 @@ def gate(
     rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
     verdict = judge(result, policy, champion=rival, drill=drill)
     write_verdict(audit, verdict)
-    _finish(verdict, write_report(audit, result, verdict, drill=drill), as_json)
+    page = write_report(audit, result, verdict, drill=drill, champion=_audit_in(rival))
+    _finish(verdict, page, as_json)
 
 
 @app.command()
@@ -197,7 +198,9 @@ def report(
         from camgate.registry.record import read_record
 
         record = read_record(version, keys=key or ())
-    path = write_report(audit, result, verdict, drill=drill_in(audit), record=record)
+    held = audit / CHAMPION
+    champion = _audit_in(_rival(str(held))) if held.is_dir() else None
+    path = write_report(audit, result, verdict, drill=drill_in(audit), record=record, champion=champion)
     if as_json:
         print(json.dumps({"report": str(path)}))
     else:
@@ -206,6 +209,13 @@ def report(
 
 def _is_model(champion: str) -> bool:
     return champion != "none" and not (Path(champion) / "audit.json").is_file()
+
+
+def _audit_in(rival: AuditResult | NoRival | None) -> AuditResult | None:
+    """For the report, which shows the champion's numbers where there are any."""
+    from camgate.audit.result import AuditResult
+
+    return rival if isinstance(rival, AuditResult) else None
 
 
 def _rival(champion: str) -> AuditResult | NoRival:

@@ -12,6 +12,7 @@ import torch
 
 from camgate.audit.interventions import camera_medians, make_composites, pair_donors, sample_recipients
 from camgate.audit.result import INTERVENTION_COLUMNS, AuditSettings
+from camgate.audit.views import SwapExample, SwapExamples, small_pictures
 from camgate.data.dataset import ImageDataset
 from camgate.errors import ModelError
 from camgate.models.classifier import Classifier
@@ -67,7 +68,7 @@ def run_interventions(
     region_free: tuple[str, ...],
     settings: AuditSettings,
     report: Callable[[str, int, int], None],
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> tuple[pd.DataFrame, tuple[SwapExample, ...], tuple[str, ...]]:
     """Predict every recipient as it is and on swapped backgrounds.
 
     Args:
@@ -80,7 +81,7 @@ def run_interventions(
         report: progress.
 
     Returns:
-        The table (`INTERVENTION_COLUMNS`) and warnings for the reader.
+        The table (`INTERVENTION_COLUMNS`), a few examples for the eye, and warnings for the reader.
     """
     labels = scores["label"].to_numpy().astype(str)
     groups = scores["group"].to_numpy().astype(str)
@@ -115,6 +116,8 @@ def run_interventions(
     ids = scores["image_id"].to_numpy().astype(str)
     records: list[tuple[str, str, int, str | None, str, float]] = []
     pending: list[tuple[int, str, int, str | None, np.ndarray]] = []
+    examples = SwapExamples(settings.seed)
+    originals: dict[int, tuple[str, float]] = {}
     total = len(tested) + 2 * len(pairings)
 
     def flush() -> None:
@@ -126,18 +129,32 @@ def run_interventions(
             raise ModelError("the model gives NaN or infinite outputs on images with swapped backgrounds.")
         for (row, arm, draw, donor, _), probability in zip(pending, probabilities, strict=True):
             target = model.classes.index(labels[row])
-            records.append(
-                (
-                    ids[row],
-                    arm,
-                    draw,
-                    donor,
-                    model.classes[int(probability.argmax())],
-                    float(probability[target]),
-                )
-            )
+            answer = model.classes[int(probability.argmax())], float(probability[target])
+            records.append((ids[row], arm, draw, donor, *answer))
+            if arm == "original":
+                originals[row] = answer
+        for position, (row, arm, draw, _, _) in enumerate(pending):
+            if arm == "other_class" and draw == 0:
+                offer(row, len(records) - len(pending) + position, position)
         pending.clear()
         report("interventions", len(records), total)
+
+    def offer(row: int, record: int, position: int) -> None:
+        """The two composites of a pairing lie side by side."""
+        same, other = records[record - 1], records[record]
+
+        def make() -> SwapExample:
+            return SwapExample(
+                image_id=ids[row],
+                label=labels[row],
+                kind="sample",
+                donors=(str(same[3]), str(other[3])),
+                predicted=(originals[row][0], same[4], other[4]),
+                probability=(originals[row][1], same[5], other[5]),
+                pictures=small_pictures(images(row).image, pending[position - 1][4], pending[position][4]),
+            )
+
+        examples.see(make, same[5] - other[5])
 
     report("interventions", 0, total)
     for row in tested:
@@ -163,4 +180,5 @@ def run_interventions(
             flush()
     flush()
     table = pd.DataFrame(records, columns=list(INTERVENTION_COLUMNS))
-    return table.astype({"draw": "int64", "target_probability": "float64"}), notes
+    table = table.astype({"draw": "int64", "target_probability": "float64"})
+    return table, examples.kept(), notes

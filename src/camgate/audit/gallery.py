@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -26,16 +27,28 @@ def make_gallery(
     worst: int,
     sample: int,
     seed: int,
+    typical: Sequence[int] = (),
 ) -> tuple[GalleryItem, ...]:
-    """Pictures of the worst images and of a random sample spread evenly over the classes."""
+    """Pictures of the worst images, of a random sample spread evenly over the classes, and of `typical` rows.
+
+    Args:
+        images: access by row number.
+        scores: the audit's table.
+        maps: float `(n, h, w)`, raw maps, in its order.
+        worst: highest invalid activations, so many at most.
+        sample: at random, so many at most.
+        seed: of the sample.
+        typical: the row that stands for each cluster of maps.
+    """
     shown = scores[scores["status"].isin(["ok", "dead_map", "below_resolution", "no_region"])]
     ranked = scores[scores["status"].eq("ok")].sort_values(
         "invalid_activation", ascending=False, kind="stable"
     )
     items = []
-    kinds: tuple[tuple[Literal["worst", "sample"], pd.Index], ...] = (
+    kinds: tuple[tuple[Literal["worst", "sample", "cluster"], Iterable[int]], ...] = (
         ("worst", ranked.index[:worst]),
         ("sample", even_sample(shown, most=sample, seed=seed)),
+        ("cluster", typical),
     )
     for kind, rows in kinds:
         for rank, row in enumerate(rows):

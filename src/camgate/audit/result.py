@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from camgate.audit.sanity import Sanity
+from camgate.audit.views import ClassAverage, SwapExample
 from camgate.errors import InputError
 from camgate.files import atomic_folder
 from camgate.heatmaps.overlays import triptych
@@ -113,7 +114,8 @@ class GalleryItem:
 
     Attributes:
         image_id: row of `AuditResult.scores`.
-        kind: `worst` (highest invalid activation first) or `sample` (stratified by class, at random).
+        kind: `worst` (highest invalid activation first), `sample` (stratified by class, at random), or
+            `cluster` (the most typical image of a cluster of maps).
         rank: 0-based position inside its kind.
         image: uint8 `(H, W, 3)`, as the model saw it before normalisation.
         heatmap: float32 `(h, w)`, raw ReLU'd map at its own resolution, not scaled.
@@ -121,7 +123,7 @@ class GalleryItem:
     """
 
     image_id: str
-    kind: Literal["worst", "sample"]
+    kind: Literal["worst", "sample", "cluster"]
     rank: int
     image: np.ndarray
     heatmap: np.ndarray
@@ -148,6 +150,8 @@ class AuditResult:
         sanity: how much maps of the untrained network resemble these, None where it was not asked for.
         clusters: the ways in which the model looks at each class, those that never move marked.
         gallery: pictures to look at.
+        averages: mean image and map of the classes where the model looks off the object most.
+        examples: images on their own and on swapped backgrounds, with what was predicted.
         region_free: classes whose images all have no valid region (`empty`).
         warnings: sentences a reader of the report must see.
         versions: library name -> version.
@@ -165,6 +169,8 @@ class AuditResult:
     sanity: Sanity | None = None
     clusters: tuple[ClusterRecord, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
+    averages: tuple[ClassAverage, ...] = ()
+    examples: tuple[SwapExample, ...] = ()
     region_free: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -190,6 +196,18 @@ class AuditResult:
             "gallery": [
                 {"image_id": item.image_id, "kind": item.kind, "rank": item.rank, "file": item.file}
                 for item in self.gallery
+            ],
+            "averages": [{"label": each.label, "images": each.images} for each in self.averages],
+            "examples": [
+                {
+                    "image_id": each.image_id,
+                    "label": each.label,
+                    "kind": each.kind,
+                    "donors": list(each.donors),
+                    "predicted": list(each.predicted),
+                    "probability": list(each.probability),
+                }
+                for each in self.examples
             ],
         }
 
@@ -224,6 +242,11 @@ class AuditResult:
             arrays[f"image_{number}"] = item.image
             arrays[f"heatmap_{number}"] = item.heatmap
             arrays[f"region_{number}"] = item.region
+        for number, average in enumerate(self.averages):
+            arrays[f"average_image_{number}"] = average.image
+            arrays[f"average_heatmap_{number}"] = average.heatmap
+        for number, example in enumerate(self.examples):
+            arrays[f"example_{number}"] = example.pictures
         np.savez_compressed(folder / "heatmaps" / "gallery.npz", **arrays)  # type: ignore[arg-type]
 
     def scores_digest(self) -> str:
@@ -263,6 +286,27 @@ class AuditResult:
                     )
                     for number, entry in enumerate(index)
                 )
+                averages = tuple(
+                    ClassAverage(
+                        entry["label"],
+                        entry["images"],
+                        arrays[f"average_image_{number}"],
+                        arrays[f"average_heatmap_{number}"],
+                    )
+                    for number, entry in enumerate(meta.pop("averages", []))
+                )
+                examples = tuple(
+                    SwapExample(
+                        image_id=entry["image_id"],
+                        label=entry["label"],
+                        kind=entry["kind"],
+                        donors=tuple(entry["donors"]),
+                        predicted=tuple(entry["predicted"]),
+                        probability=tuple(entry["probability"]),
+                        pictures=arrays[f"example_{number}"],
+                    )
+                    for number, entry in enumerate(meta.pop("examples", []))
+                )
             settings = AuditSettings.model_validate(meta.pop("settings"))
             sanity, clusters = meta.pop("sanity"), meta.pop("clusters")
             scores = pd.read_parquet(root / "scores.parquet")
@@ -277,6 +321,8 @@ class AuditResult:
                 scores=scores,
                 interventions=interventions,
                 gallery=gallery,
+                averages=averages,
+                examples=examples,
                 classes=tuple(meta.pop("classes")),
                 region_free=tuple(meta.pop("region_free")),
                 warnings=tuple(meta.pop("warnings")),

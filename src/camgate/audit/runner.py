@@ -13,11 +13,12 @@ import torch
 
 from camgate.audit.baselines import baselines
 from camgate.audit.causal import Images, run_interventions
-from camgate.audit.clusters import Cluster, clusters_of
+from camgate.audit.clusters import Cluster, Clusters, clusters_of
 from camgate.audit.gallery import even_sample, make_gallery
 from camgate.audit.onepass import heatmap_pass
 from camgate.audit.result import AuditResult, AuditSettings, ClusterRecord
 from camgate.audit.sanity import Sanity, check_sanity
+from camgate.audit.views import SwapExample, class_averages
 from camgate.data.cells import as_text
 from camgate.data.dataset import ImageDataset, make_loader
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
@@ -35,6 +36,7 @@ FILLS = ("inpaint", "median")
 REGION_SAMPLE = 64
 SPECKS = 0.05
 SANITY_IMAGES = 64
+CLUSTERS_SHOWN = 12
 LIBRARIES = (
     "camgate",
     "torch",
@@ -172,9 +174,10 @@ def audit(
     report("clusters", 1, 1)
     warnings = (*warnings, *(_unmoved(cluster) for cluster in clusters.findings))
     images = Images(dataset)
-    table = None
+    table: pd.DataFrame | None = None
+    examples: tuple[SwapExample, ...] = ()
     if interventions:
-        table, notes = run_interventions(model, images, rows, scores, region_free, settings, report)
+        table, examples, notes = run_interventions(model, images, rows, scores, region_free, settings, report)
         warnings = (*warnings, *notes)
     found_sanity = _sanity(model, images, scores, settings, report) if settings.sanity else None
     return AuditResult(
@@ -187,13 +190,39 @@ def audit(
         baselines=baselines(scores, found.maps, found.regions, settings),
         sanity=found_sanity,
         clusters=tuple(_record(cluster) for cluster in clusters.found),
-        gallery=make_gallery(images, scores, found.maps, gallery_worst, gallery_sample, settings.seed),
+        gallery=make_gallery(
+            images,
+            scores,
+            found.maps,
+            gallery_worst,
+            gallery_sample,
+            settings.seed,
+            typical=_typical(clusters, found.maps),
+        ),
+        averages=class_averages(lambda row: images(row).image, scores, found.maps, seed=settings.seed),
+        examples=examples,
         region_free=region_free,
         warnings=tuple(warnings),
         versions={name: metadata.version(name) for name in LIBRARIES},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model_uri=model.model_uri,
     )
+
+
+def _typical(clusters: Clusters, maps: np.ndarray) -> list[int]:
+    """For each cluster the row whose map is most like its mean; fixed places and large ones first."""
+    order = sorted(
+        range(len(clusters.found)),
+        key=lambda number: (not clusters.found[number].fixed_place, -clusters.found[number].images),
+    )
+    rows = []
+    for number in order[:CLUSTERS_SHOWN]:
+        members = np.flatnonzero(clusters.assignment == number)
+        flat = maps[members].reshape(len(members), -1).astype(np.float64)
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+        mean = clusters.found[number].mean_map.ravel()
+        rows.append(int(members[np.argmax(flat @ mean)]))
+    return rows
 
 
 def _unmoved(cluster: Cluster) -> str:

@@ -44,7 +44,8 @@ def captioned(item: GalleryItem, row: Mapping[str, Any]) -> np.ndarray:
 def gallery_pictures(result: AuditResult, limit: int) -> list[tuple[str, int, np.ndarray]]:
     """At most `limit` pictures as (kind, rank, pixels): worst and sample by turns, best ranks first."""
     rows = result.scores.set_index("image_id")
-    first = sorted(result.gallery, key=lambda item: (item.rank, item.kind != "worst"))[: max(limit, 0)]
+    shown = [item for item in result.gallery if item.kind != "cluster"]
+    first = sorted(shown, key=lambda item: (item.rank, item.kind != "worst"))[: max(limit, 0)]
     return [(item.kind, item.rank, captioned(item, _row(rows, item.image_id))) for item in first]
 
 

@@ -29,16 +29,17 @@ def write_report(
     title: str | None = None,
     drill: DrillResult | None = None,
     record: Record | None = None,
+    champion: AuditResult | None = None,
 ) -> Path:
     """Write `report.html` into an audit folder, or `report-<policy>.html` beside another verdict's.
 
-    The report of the same verdict is rendered anew. `drill` and `record` (attempts and waivers of the
-    registered version) are shown where they are given.
+    The report of the same verdict is rendered anew. `drill`, `record` (attempts and waivers of the
+    registered version) and `champion` (its audit on the same images) are shown where they are given.
 
     Raises:
         InputError: the folder is missing or cannot be written, or the verdict is not about this audit.
     """
-    page = render_report(result, verdict, title=title, drill=drill, record=record)
+    page = render_report(result, verdict, title=title, drill=drill, record=record, champion=champion)
     return write_text(_path(folder, "report", ".html", verdict), page)
 
 

@@ -15,7 +15,7 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Status, Verdict
-from camgate.report import checks, drills, records, sections, text
+from camgate.report import checks, drills, gallery, looks, predictions, records, sections, text
 from camgate.report.words import BASELINES, BLIND_SPOTS, MEANING, ON_BLOCK, reason_in_words
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def render_report(
     title: str | None = None,
     drill: DrillResult | None = None,
     record: Record | None = None,
+    champion: AuditResult | None = None,
 ) -> str:
     """Render an audit and its verdict as one HTML page.
 
@@ -37,6 +38,7 @@ def render_report(
         verdict: the gate's answer about this audit.
         drill: what mutation testing of the gate found, shown where it is given.
         record: of the version that holds this model: earlier attempts and waivers, shown where it is given.
+        champion: audit of today's champion on the same images, shown beside the candidate's numbers.
         title: heading; by default the model's URI, or the beginning of its digest.
 
     Returns:
@@ -56,8 +58,6 @@ def render_report(
                 "Judge this audit again."
             )
     style, script = _asset("report.css"), _asset("report.js")
-    cards = sections.gallery(result)
-    shown = [card for kind in cards.values() for card in kind]
     return (
         _environment()
         .get_template("report.html")
@@ -71,7 +71,7 @@ def render_report(
             reason=_deciding_reason(verdict),
             on_block=ON_BLOCK.get(verdict.on_block, "") if verdict.status is not Status.PASS else "",
             numbers=sections.key_numbers(result, verdict),
-            checks=checks.check_rows(verdict, sections.anchors(result)),
+            checks=checks.check_rows(verdict, gallery.anchors(result)),
             distribution=sections.distribution(result, verdict),
             baselines=[
                 (name, *BASELINES[name], text.number(result.baselines.get(name), "percent"))
@@ -82,9 +82,12 @@ def render_report(
             causal=sections.causal(result, verdict),
             drill=None if drill is None else drills.drill_section(drill),
             record=None if record is None else records.record_section(record, verdict),
-            gallery=cards,
-            gallery_labels=sorted({card.label for card in shown}),
-            gallery_more=len(result.gallery) - len(shown),
+            gallery=gallery.gallery(result),
+            averages=looks.averages(result),
+            examples=looks.examples(result),
+            comparison=() if champion is None else looks.comparison(result, champion),
+            predictions=predictions.predictions(result),
+            command=sections.command(result),
             states=sections.states(result),
             unreadable=sections.unreadable(result),
             blind_spots=BLIND_SPOTS,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from camgate.audit.result import AuditResult, GalleryItem
+from camgate.audit.result import AuditResult
 from camgate.audit.summary import activation, background_gap
 from camgate.gate.verdict import Status, Verdict
 from camgate.report import svg, text
-from camgate.report.pictures import BUDGET, Picture, strip
 from camgate.report.words import ARMS, BASELINES, IMAGE_STATES
 
-PER_KIND = 60
-"""Gallery cards of each kind at most."""
 NAMED = 20
 """Unreadable images named at most."""
 
@@ -49,26 +45,6 @@ class Causal:
     sentence: str
     detail: str
     bars: tuple[Bar, ...]
-
-
-@dataclass(frozen=True)
-class Card:
-    """A gallery card; `order` are the raw numbers that the page sorts by."""
-
-    anchor: str
-    image_id: str
-    label: str
-    predicted: str
-    correct: bool
-    confidence: str
-    activation: str
-    lift: str
-    scored: bool
-    state: str
-    state_note: str
-    alt: str
-    picture: Picture
-    order: dict[str, str]
 
 
 def overall_activation(
@@ -220,61 +196,8 @@ def unreadable(result: AuditResult) -> tuple[tuple[str, ...], int]:
     return tuple(names.head(NAMED)), max(len(names) - NAMED, 0)
 
 
-def anchors(result: AuditResult) -> dict[str, str]:
-    """Image id -> anchor of its gallery card, the one among the worst where it has two."""
-    return {item.image_id: _anchor(item) for item in reversed(_kept(result))}
-
-
-def gallery(result: AuditResult) -> dict[str, tuple[Card, ...]]:
-    """Cards by kind, in the order of their rank."""
-    kept = _kept(result)
-    rows = result.scores.drop_duplicates("image_id").set_index("image_id")
-    budget = BUDGET // max(len(kept), 1)
-    cards: dict[str, list[Card]] = {"worst": [], "sample": []}
-    for item in kept:
-        row: dict[str, Any] = {}
-        if item.image_id in rows.index:
-            row = rows.loc[item.image_id].to_dict()  # type: ignore[assignment]
-        cards[item.kind].append(_card(item, row, budget))
-    return {kind: tuple(found) for kind, found in cards.items()}
-
-
-def _kept(result: AuditResult) -> list[GalleryItem]:
-    items = sorted(result.gallery, key=lambda item: (item.kind != "worst", item.rank))
-    return [item for item in items if item.rank < PER_KIND]
-
-
-def _anchor(item: GalleryItem) -> str:
-    return f"{item.kind}-{item.rank}"
-
-
-def _card(item: GalleryItem, row: Mapping[str, Any], budget: int) -> Card:
-    label, predicted = text.word(row.get("label")), text.word(row.get("predicted"))
-    share, confidence = text.finite(row.get("invalid_activation")), text.finite(row.get("confidence"))
-    state, note = IMAGE_STATES.get(str(row.get("status")), (text.word(row.get("status")), ""))
-    scored = note
-    if share is not None:
-        scored = f"{text.number(share, 'percent')} of the heatmap mass lies outside it"
-    return Card(
-        anchor=_anchor(item),
-        image_id=item.image_id,
-        label=label,
-        predicted=predicted,
-        correct=label == predicted,
-        confidence=text.number(confidence, "percent"),
-        activation=text.number(share, "percent"),
-        lift=text.number(row.get("invalid_lift"), "ratio"),
-        scored=row.get("status") == "ok",
-        state=state,
-        state_note=note,
-        alt=(
-            f"{label}, predicted {predicted}: the image, its heatmap, and the heatmap with the outline of "
-            f"the valid region; {scored}."
-        ),
-        picture=strip(item, budget=budget),
-        order={
-            "activation": "" if share is None else f"{share:.6f}",
-            "confidence": "" if confidence is None else f"{confidence:.6f}",
-            "rank": str(item.rank),
-        },
-    )
+def command(result: AuditResult) -> str:
+    """The command line that makes this audit again, as far as the audit knows."""
+    model = result.model_uri or "MODEL"
+    slices = "".join(f" --slice {shlex.quote(name)}" for name in result.settings.slices)
+    return f"camgate audit --model {shlex.quote(model)} --data DATA --policy POLICY.yaml{slices} --out DIR"

@@ -155,6 +155,89 @@ def histogram(values: np.ndarray, marks: Sequence[Mark], *, name: str) -> Markup
     return _svg("histogram", floor + 42, name, parts)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A bin of the calibration diagram: mean confidence, accuracy with its interval, images."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def calibration(points: Sequence[Point], *, name: str) -> Markup:
+    """Accuracy against confidence; on the diagonal both agree. The size of a dot tells its images."""
+    height, most = 220, max(point.n for point in points)
+    parts = [
+        Markup('<line class="grid" x1="0%" x2="100%" y1="{0}" y2="{0}"/>').format(round(height * share) + 8)
+        for share in (0, 0.25, 0.5, 0.75)
+    ]
+    parts.append(Markup('<line class="axis" x1="0%" x2="100%" y1="{0}" y2="{0}"/>').format(height + 8))
+    parts.append(Markup('<line class="limit" x1="0%" y1="{}" x2="100%" y2="8"/>').format(height + 8))
+    label = Markup(
+        '<text class="tick" x="{0}%" y="{1}" text-anchor="middle">{0}</text>'
+        '<text class="tick" x="0%" dx="-6" y="{2}" text-anchor="end">{0}</text>'
+    )
+    parts += [
+        label.format(tick, height + 24, round(height * (1 - tick / 100)) + 12) for tick in range(0, 101, 25)
+    ]
+    for point in points:
+        x, y = percent(point.x), 8 + height * (1 - point.y)
+        if point.low is not None and point.high is not None:
+            ends = 8 + height * (1 - point.low), 8 + height * (1 - point.high)
+            parts.append(
+                Markup('<line class="span" x1="{0}" x2="{0}" y1="{1:.1f}" y2="{2:.1f}"/>').format(x, *ends)
+            )
+        said = (
+            f"{point.n} images with a mean confidence of {number(point.x, 'percent')}: "
+            f"accuracy {number(point.y, 'percent')}"
+        )
+        radius = 3 + 6 * (point.n / most) ** 0.5
+        dot = Markup('<circle class="value" cx="{}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>')
+        parts.append(dot.format(x, y, radius, said))
+    parts.append(
+        Markup('<text class="title" x="50%" y="{}" text-anchor="middle">').format(height + 44)
+        + "confidence of the prediction (%), upwards: accuracy (%)"
+        + Markup("</text>")
+    )
+    return _svg("calibration", height + 50, name, parts)
+
+
+def pair(
+    candidate: tuple[float, float | None, float | None],
+    champion: tuple[float, float | None, float | None],
+    unit: Unit,
+    *,
+    name: str,
+) -> Markup:
+    """Two intervals on one axis, the candidate's above the champion's."""
+    values = [x for entry in (candidate, champion) for x in entry if x is not None]
+    start, stop = axis(values, unit, smaller=False)
+    parts = [Markup('<line class="axis" x1="0%" x2="100%" y1="40" y2="40"/>')]
+    for (value, low, high), y, kind in ((candidate, 12, "candidate"), (champion, 28, "champion")):
+        if low is not None and high is not None:
+            first, last = percent(low, start, stop), percent(high, start, stop)
+            parts.append(
+                Markup('<line class="span {3}" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>').format(
+                    first, last, y, kind
+                )
+            )
+        parts.append(
+            Markup('<circle class="value {}" cx="{}" cy="{}" r="4.5"/>').format(
+                kind, percent(value, start, stop), y
+            )
+        )
+    for end, anchor in ((start, "start"), (stop, "end")):
+        x = "0%" if anchor == "start" else "100%"
+        parts.append(
+            Markup('<text class="tick" x="{}" y="54" text-anchor="{}">{}</text>').format(
+                x, anchor, bare(end, unit)
+            )
+        )
+    return _svg("interval", 58, name, parts)
+
+
 def sparkline(values: np.ndarray) -> Markup:
     """A small histogram of shares 0..1 in ten bins for a table cell; the numbers stand beside it."""
     finite_values = values[np.isfinite(values)]
