@@ -19,7 +19,7 @@ from camgate.materializers.sources import pin
 from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
 from camgate.registry.tracking import log_audit, log_verdict
-from camgate.report.files import write_report, write_summary, write_verdict
+from camgate.report.files import write_for_ci, write_report, write_summary, write_verdict
 from camgate.steps._tracking import in_pipeline, tracked
 
 
@@ -51,6 +51,7 @@ def gate_promotion(
         folder = Path(scratch)
         write_verdict(folder, verdict)
         write_summary(folder, result, verdict)
+        write_for_ci(folder, result, verdict)
         shown = rival if isinstance(rival, AuditResult) else None
         page = write_report(folder, result, verdict, drill=drill, champion=shown)
         # The audit step has logged the audit; these files join it.

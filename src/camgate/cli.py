@@ -98,7 +98,7 @@ def audit(
     from camgate.gate.policy import Policy
     from camgate.models.spec import ModelSpec
     from camgate.registry.flavor import resolve_model
-    from camgate.report.files import write_report, write_summary, write_verdict
+    from camgate.report.files import write_for_ci, write_report, write_summary, write_verdict
 
     terms = Policy.read(policy)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -137,6 +137,7 @@ def audit(
             rival.write_into(scratch / CHAMPION)
         write_verdict(scratch, verdict)
         write_summary(scratch, result, verdict)
+        write_for_ci(scratch, result, verdict)
         report = write_report(scratch, result, verdict, champion=_audit_in(rival)).name
     _finish(verdict, out / report, as_json)
 
@@ -151,7 +152,7 @@ def gate(
     """
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
-    from camgate.report.files import write_report, write_verdict
+    from camgate.report.files import write_for_ci, write_report, write_verdict
 
     result, drill = AuditResult.load(audit), drill_in(audit)
     if champion is not None and _is_model(champion):
@@ -160,6 +161,7 @@ def gate(
     rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
     verdict = judge(result, policy, champion=rival, drill=drill)
     write_verdict(audit, verdict)
+    write_for_ci(audit, result, verdict)
     page = write_report(audit, result, verdict, drill=drill, champion=_audit_in(rival))
     _finish(verdict, page, as_json)
 

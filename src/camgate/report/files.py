@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camgate.audit.result import AuditResult
-from camgate.audit.summary import summarise
 from camgate.errors import InputError
 from camgate.files import write_text
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
+from camgate.report import machine
 from camgate.report.html import render_report, verdict_fingerprint
 
 if TYPE_CHECKING:
@@ -57,26 +57,27 @@ def write_verdict(folder: str | Path, verdict: Verdict) -> Path:
 
 
 def write_summary(folder: str | Path, result: AuditResult, verdict: Verdict) -> Path:
-    """Write `summary.json`: the verdict in short and the audit's numbers, flat.
+    """Write `summary.json`: the verdict in short and the audit's numbers, flat; see `summary_schema`.
 
     Raises:
         InputError: the folder is missing or cannot be written.
     """
-    content = {
-        "verdict": verdict.status.value,
-        "reason": verdict.reason,
-        "sentence": verdict.sentence,
-        "checks": {
-            check.name: {"status": check.status.value, "reason": check.reason} for check in verdict.checks
-        },
-        "numbers": summarise(result),
-        "model_digest": verdict.model_digest,
-        "data_digest": verdict.data_digest,
-        "policy_digest": verdict.policy_digest,
-        "fingerprint": verdict_fingerprint(verdict),
-    }
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    return write_text(_path(folder, "summary", ".json", verdict), text)
+    content = json.dumps(machine.summary(result, verdict), indent=2, allow_nan=False) + "\n"
+    return write_text(_path(folder, "summary", ".json", verdict), content)
+
+
+def write_for_ci(folder: str | Path, result: AuditResult, verdict: Verdict) -> tuple[Path, Path]:
+    """Write `junit.xml` (each check a test case) and `summary.md` (for a pull request).
+
+    Beside another verdict's they are called like its report. Those of the same verdict are written anew.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    return (
+        write_text(_path(folder, "junit", ".xml", verdict), machine.junit(verdict)),
+        write_text(_path(folder, "summary", ".md", verdict), machine.markdown(result, verdict)),
+    )
 
 
 def _path(folder: str | Path, stem: str, suffix: str, verdict: Verdict) -> Path:
