@@ -33,7 +33,7 @@ SIDE = 48
 MY_SIZE = Preprocessing(size=(SIDE, SIDE))
 COLOURS = {"cat": (200, 60, 60), "dog": (60, 60, 200)}
 TRAINING = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3, "seed": 0}
-SMALL = {"gallery_worst": 4, "gallery_sample": 4}
+SMALL = {"gallery_worst": 2, "gallery_sample": 2}
 
 
 @dataclass(frozen=True)
