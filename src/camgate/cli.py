@@ -27,7 +27,7 @@ from camgate.cli_options import (
     Spec,
 )
 from camgate.errors import CamgateError, InputError
-from camgate.terminal import STYLES, console, progress
+from camgate.terminal import STYLES, console, log_plainly, progress
 
 if TYPE_CHECKING:
     from camgate.audit.result import AuditResult
@@ -252,7 +252,7 @@ for command in (
 
 def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
     """Show a verdict and leave with its exit code."""
-    from camgate.report.text import part_lines
+    from camgate.report.text import part_lines, plain
 
     if as_json:
         print(json.dumps({**verdict.model_dump(mode="json"), "report": str(report)}))
@@ -280,13 +280,14 @@ def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
     out.print()
     for line in part_lines(verdict):
         out.print(escape(line))
-    out.print(escape(verdict.sentence))
+    out.print(escape(plain(verdict.sentence)))
     out.print(f"[{STYLES[verdict.status.value]}]{verdict.status.value}[/]  report: {escape(str(report))}")
     raise typer.Exit(verdict.status.exit_code)
 
 
 def main() -> None:
     """Entry point: errors made on purpose become one readable paragraph, without a traceback."""
+    log_plainly()
     try:
         app()
     except InputError as error:
@@ -298,7 +299,10 @@ def main() -> None:
 
 
 def _complain(error: CamgateError) -> None:
-    console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}")
+    from camgate.report.text import plain
+
+    said = "\n".join(map(plain, str(error).split("\n")))  # names in it may be anybody's
+    console(stderr=True).print(f"[bold red]Error:[/] {escape(said)}")
 
 
 if __name__ == "__main__":

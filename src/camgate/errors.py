@@ -31,7 +31,8 @@ class ManifestError(InputError):
 
     def __init__(self, source: str, faults: Sequence[str], shown: int = 20) -> None:
         self.source = source
-        self.faults = list(faults)
+        # A fault may quote what is no valid Unicode, and must be printable all the same.
+        self.faults = [fault.encode("utf-8", "backslashreplace").decode() for fault in faults]
         lines = [f"  - {fault}" for fault in self.faults[:shown]]
         if len(self.faults) > shown:
             lines.append(f"  - ... and {len(self.faults) - shown} more")

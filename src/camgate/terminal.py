@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,23 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160
     return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
+
+
+def log_plainly() -> None:
+    """Show camgate's warnings on stderr, control characters of whatever they name made visible."""
+    logger = logging.getLogger("camgate")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Plain("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from camgate.report.text import plain
+
+        return "\n".join(map(plain, super().format(record).split("\n")))
 
 
 @contextmanager

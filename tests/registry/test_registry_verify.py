@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -290,7 +291,16 @@ def test_an_empty_policy_digest_expects_something(promote: Promote, check: Check
     assert faults(check(policy_digest="")) == {"policy": "FAIL"}
 
 
-def test_files_that_cannot_be_read_fail_and_tell_no_password(
+def test_files_that_are_gone_fail(
+    store: str, promote: Promote, check: Check, logged: LoggedClassifier
+) -> None:
+    promote()
+    place = MlflowClient(store).get_logged_model(logged.model_uri.removeprefix("models:/")).artifact_location
+    shutil.rmtree(unquote(place.removeprefix("file://")))
+    assert faults(check()) == {"readable": "FAIL", "digest": "FAIL"}
+
+
+def test_files_that_cannot_be_reached_prove_nothing_and_tell_no_password(
     promote: Promote, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promote()
@@ -300,7 +310,7 @@ def test_files_that_cannot_be_read_fail_and_tell_no_password(
 
     monkeypatch.setattr("camgate.registry.versions.digest_of", refuse)
     found = check()
-    assert faults(found) == {"readable": "FAIL", "digest": "FAIL"}
+    assert faults(found) == {"readable": "INCONCLUSIVE"}
     assert "hunter2" not in str(found)
 
 

@@ -208,7 +208,8 @@ class AuditResult:
 
     def write_into(self, folder: Path) -> None:
         """Write the files into an existing folder, for callers that add their own before it is renamed."""
-        (folder / "audit.json").write_text(json.dumps(self.meta(), indent=2) + "\n", encoding="utf-8")
+        content = self.meta() | {"scores_digest": self.scores_digest()}
+        (folder / "audit.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         self.scores.to_parquet(folder / "scores.parquet", index=False)
         if self.interventions is not None:
             self.interventions.to_parquet(folder / "interventions.parquet", index=False)
@@ -245,7 +246,7 @@ class AuditResult:
             meta = json.loads((root / "audit.json").read_text(encoding="utf-8"))
             if meta.pop("format") != FORMAT:
                 raise InputError(f"{root}/audit.json was written by another version of camgate; audit again.")
-            index = meta.pop("gallery")
+            index, digest = meta.pop("gallery"), meta.pop("scores_digest", None)
             with np.load(root / "heatmaps" / "gallery.npz", allow_pickle=False) as arrays:
                 gallery = tuple(
                     GalleryItem(
@@ -265,7 +266,7 @@ class AuditResult:
             if settings.interventions and not table.is_file():
                 raise InputError(f"{table} is missing, though the audit was made with interventions.")
             interventions = pd.read_parquet(table) if settings.interventions else None
-            return cls(
+            found = cls(
                 settings=settings,
                 sanity=None if sanity is None else Sanity.model_validate(sanity),
                 clusters=tuple(ClusterRecord.model_validate(cluster) for cluster in clusters),
@@ -277,6 +278,12 @@ class AuditResult:
                 warnings=tuple(meta.pop("warnings")),
                 **meta,
             )
+            if digest not in {None, found.scores_digest()}:
+                raise InputError(
+                    f"{root}: scores.parquet or interventions.parquet is not what this audit wrote "
+                    "(audit.json has another digest); audit again."
+                )
+            return found
         except InputError:
             raise
         except Exception as error:

@@ -35,6 +35,15 @@ def as_text(cell: Any) -> str:
     return str(cell).strip()
 
 
+def not_unicode(text: str) -> str | None:
+    """Why a text cannot be written: names made of bytes that are no UTF-8. None where it can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"{text!a} is no valid Unicode (a name in another encoding than UTF-8?); rename it"
+    return None
+
+
 def locate(cell: Any, root: Path) -> str:
     """The absolute path that a cell names.
 
@@ -50,6 +59,8 @@ def locate(cell: Any, root: Path) -> str:
     text = os.fspath(cell)
     if not isinstance(text, str) or "\0" in text:
         raise ValueError(f"{text!r} is not a path")
+    if (why := not_unicode(text)) is not None:
+        raise ValueError(why)
     scheme = _SCHEME.match(text)
     if scheme is None:
         return os.path.normpath(os.path.join(root, text))

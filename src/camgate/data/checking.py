@@ -75,6 +75,40 @@ def file_faults(
     return faults, unreadable
 
 
+def faults_outside(
+    folder: str, images: Sequence[str | None], regions: Sequence[str | None], zones: Sequence[str | None]
+) -> list[tuple[int, str, str]]:
+    """Files that lie outside a folder once symbolic links are followed, as (position, column, text).
+
+    Args:
+        folder: where all files must lie.
+        images: absolute path of each row, or None.
+        regions: mask of each row (a file, or encoded), or None.
+        zones: JSON of each row, or None.
+    """
+    root = os.path.realpath(folder)
+    known: dict[str, str] = {}
+
+    def outside(path: str) -> str | None:
+        place = os.path.dirname(path)
+        if place not in known:  # folders are few, and each step of a path is a question to the disk
+            known[place] = os.path.realpath(place)
+        real = os.path.join(known[place], os.path.basename(path))
+        real = os.path.realpath(real) if os.path.islink(real) else real
+        return None if real.startswith(root.rstrip(os.sep) + os.sep) else real
+
+    faults = []
+    for position, (image, region, zone) in enumerate(zip(images, regions, zones, strict=True)):
+        masks = [str(part.mask) for part in zones_from_json(zone) if part.mask] if zone else []
+        named = [("image", image), ("region", None if is_region_cell(region) else region)]
+        for column, path in [*named, *(("zone", mask) for mask in masks)]:
+            real = outside(path) if path else None
+            if real is not None:
+                told = path if real == path else f"{path} (in truth {real})"
+                faults.append((position, column, f"{told} lies outside {folder}"))
+    return faults
+
+
 def _header(path: str | None, *, mask: bool = False) -> Header | None:
     if path is None:
         return None

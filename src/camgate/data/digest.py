@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from camgate.data.cells import as_text
-from camgate.data.images import UnreadableImage
+from camgate.data.images import UnreadableImage, check_regular
 from camgate.data.many_files import for_each_file
 from camgate.data.rle import is_region_cell
 from camgate.data.zones import zones_from_json
@@ -61,6 +61,7 @@ def _file_digest(path: str) -> str:
     if is_region_cell(path):
         return hashlib.sha256(path.encode()).hexdigest()
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

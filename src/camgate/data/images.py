@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -186,6 +187,7 @@ def read_size(path: StrPath, *, mask: bool = False) -> tuple[int, int]:
             height, width = read_header(stream)[0][:2]
             return height, width
     try:
+        check_regular(path)
         with Image.open(path) as picture:
             if mask and picture.format in _LOSSY:
                 raise UnreadableImage(f"{path}: {LOSSY_MASK}.")
@@ -202,6 +204,7 @@ def read_size(path: StrPath, *, mask: bool = False) -> tuple[int, int]:
 def _decode(path: StrPath, page: int = 0) -> tuple[Image.Image, str | None]:
     """The decoded, upright frame and the name of its file format."""
     try:
+        check_regular(path)
         with Image.open(path) as picture:
             kind = picture.format
             if page:
@@ -209,10 +212,24 @@ def _decode(path: StrPath, page: int = 0) -> tuple[Image.Image, str | None]:
             picture.load()
             turn = _UPRIGHT.get(_orientation(picture))
             return (picture.copy() if turn is None else picture.transpose(turn)), kind
-    except MemoryError:
+    except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever their format's library raises
         raise UnreadableImage(_explain(path, error)) from error
+
+
+def check_regular(path: StrPath) -> None:
+    """Refuse pipes and devices: reading one may never end.
+
+    Raises:
+        UnreadableImage: it is one.
+        OSError: it is not there.
+    """
+    if isinstance(path, io.BytesIO):
+        return
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UnreadableImage(f"{path}: no regular file (a pipe or a device).")
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -268,6 +285,7 @@ def _is_array(path: StrPath) -> bool:
 def _open_array(path: StrPath) -> Iterator[BinaryIO]:
     """The open file; every fault while it is read names it."""
     try:
+        check_regular(path)
         with io.BytesIO(path.getvalue()) if isinstance(path, io.BytesIO) else open(path, "rb") as stream:
             yield stream
     except UnreadableImage:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from camgate.data.camera import CameraRule, camera_regions
+from camgate.data.checking import faults_outside
 from camgate.data.regions import RegionRule, apply_region_rule
 from camgate.data.sources import load_data
 from camgate.data.zones import Zone, apply_zone
-from camgate.errors import InputError
+from camgate.errors import InputError, ManifestError
 
 
 class DataOptions(BaseModel):
@@ -28,6 +29,8 @@ class DataOptions(BaseModel):
         zone: fixed zone or zones of the camera, on top of what the data say.
         camera: derive regions from the difference to the camera's median where the data give none.
         region: how masks are grown, shrunk and joined with zones.
+        within: refuse data that name files outside a folder, by `..`, absolute path or symbolic link: True
+            for the folder of the data themselves, or a path. For data that others have put together.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -35,6 +38,7 @@ class DataOptions(BaseModel):
     zone: Zone | tuple[Zone, ...] | None = None
     camera: CameraRule | None = None
     region: RegionRule | None = None
+    within: Literal[True] | str | None = None
 
     @classmethod
     def read(cls, options: DataOptions | Mapping[str, Any] | str | os.PathLike[str] | None) -> DataOptions:
@@ -80,11 +84,30 @@ def read_data(
     manifest = load_data(path, options=how.model_extra)
     if how.zone is not None:
         manifest = apply_zone(manifest, how.zone)
+    if how.within is not None:
+        _confine(manifest, Path(path), how.within)
     if how.camera is not None:
         manifest = camera_regions(manifest, how.camera)
     if how.region is not None:
         manifest = apply_region_rule(manifest, how.region)
     return manifest
+
+
+def _confine(manifest: pd.DataFrame, source: Path, within: str | bool) -> None:
+    own = source if source.is_dir() else source.parent
+    folder = str((own if within is True else Path(str(within))).absolute())
+    if not os.path.isdir(folder):
+        raise InputError(f"within: {folder} is no folder")
+    columns = [
+        manifest[name].tolist() if name in manifest else [None] * len(manifest)
+        for name in ("image", "region", "zone")
+    ]
+    faults = [
+        f"row {position + 1}, column {column}: {what}"
+        for position, column, what in faults_outside(folder, *columns)
+    ]
+    if faults:
+        raise ManifestError(str(source), faults)
 
 
 def _yaml(file: Path) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from camgate.data.cells import not_unicode
 from camgate.data.formats.coco import load_coco
 from camgate.data.formats.voc import load_voc
 from camgate.data.formats.yolo import load_yolo
@@ -69,6 +70,8 @@ def load_folder(images: StrPath, masks: StrPath | None = None, *, zone: Zones = 
             counts[class_folder.name] = counts.get(class_folder.name, 0) + len(files)
             records += [(path, class_folder.name, parent.name) for path in files]
     faults += [f"class {name!r} has no image" for name, count in counts.items() if not count]
+    strange = (not_unicode(path.relative_to(folder).as_posix()) for path, _, _ in records)
+    faults += [why for why in strange if why is not None]
     if faults:
         raise ManifestError(str(folder), sorted(faults))
     frame = pd.DataFrame(

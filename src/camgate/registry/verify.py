@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from securesystemslib.signer import Key
 
-from camgate.errors import CamgateError, InputError
+from camgate.errors import InputError, ModelError
 from camgate.gate.verdict import Status, gravest
 from camgate.registry import history, locks, times, versions
 from camgate.registry.attestation import Claim
@@ -152,12 +152,14 @@ def _verified(
 ) -> Verification:
     model = client.get_registered_model(version.name)
     proofs = []
+    digest: str | None = None
     try:
         digest = versions.digest_of(client, version)
-    except (CamgateError, MlflowException, OSError) as error:
+    except (ModelError, FileNotFoundError) as error:  # they are gone, or no model
         digest = ""
-        said = without_credentials(f"the version's files cannot be read: {error}")
-        proofs.append(Proof("readable", Status.FAIL, said))
+        proofs.append(Proof("readable", Status.FAIL, _unread(error)))
+    except (MlflowException, OSError) as error:  # whatever stands between: who knows what they are
+        proofs.append(Proof("readable", Status.INCONCLUSIVE, _unread(error)))
     tags = version.tags
     try:
         if ATTESTATION not in tags:
@@ -169,7 +171,7 @@ def _verified(
     else:
         proofs += [
             _signature(signer, signed, bool(trusted), allow_unsigned),
-            _equal("digest", "the statement is about", claim.model, digest, "the files in the registry"),
+            *_about(claim, digest),
             *_judged(claim, version.name, digest, tags, trusted),
             _policy(claim, model.tags.get(PINNED) if policy_digest is None else policy_digest),
             *_age(claim, max_age),
@@ -178,7 +180,17 @@ def _verified(
         ]
     if alias is not None:
         proofs.append(_moved(model, alias, int(version.version)))
-    return Verification(version.name, int(version.version), alias, digest, tuple(proofs))
+    return Verification(version.name, int(version.version), alias, digest or "", tuple(proofs))
+
+
+def _unread(error: Exception) -> str:
+    return without_credentials(f"the version's files cannot be read: {' '.join(str(error).split())[:600]}")
+
+
+def _about(claim: Claim, digest: str | None) -> list[Proof]:
+    if digest is None:  # `readable` says so
+        return []
+    return [_equal("digest", "the statement is about", claim.model, digest, "the files in the registry")]
 
 
 def _signature(signer: str | None, signed: bool, any_key: bool, allow_unsigned: bool) -> Proof:
@@ -199,7 +211,9 @@ def _equal(name: str, what: str, said: str, found: str, where: str) -> Proof:
     return Proof(name, Status.FAIL, f"{what} {said[:16] or 'nothing'}, {where}: {found[:16] or 'nothing'}")
 
 
-def _judged(claim: Claim, name: str, digest: str, tags: dict[str, str], trusted: list[Key]) -> list[Proof]:
+def _judged(
+    claim: Claim, name: str, digest: str | None, tags: dict[str, str], trusted: list[Key]
+) -> list[Proof]:
     """PASS, or FAIL under a waiver that holds, which is told."""
     said = f"the verdict is {claim.status} ({claim.reason})"
     if claim.status == Status.PASS:
@@ -211,7 +225,8 @@ def _judged(claim: Claim, name: str, digest: str, tags: dict[str, str], trusted:
         return [Proof("verdict", Status.INCONCLUSIVE, said), Proof("waiver", Status.INCONCLUSIVE, unknown)]
     why = "no trusted key has signed a waiver"
     for waiver in waivers_in(tags, trusted):
-        fault = claim.failed.uncovered(waiver, name=name, digest=digest, now=times.now())
+        about = claim.model if digest is None else digest
+        fault = claim.failed.uncovered(waiver, name=name, digest=about, now=times.now())
         if fault is None:
             return [
                 Proof("verdict", Status.PASS, f"{said}, and waived"),
@@ -261,7 +276,7 @@ def _attempts(claim: Claim, tags: dict[str, str]) -> Proof:
     """The newest attempt under this policy must be the attested one, or a PASS; all are told."""
     found = [each for each in attempts(tags) if each.get("policy") == claim.policy]
     others = [each for each in found if each.get("verdict") != Status.PASS]
-    told = f"{len(found)} attempts under this policy, {len(others)} of them not PASS"
+    told = f"attempts under this policy: {len(found)}, of which not PASS: {len(others)}"
     if not any(each.get("run") == claim.run and each.get("verdict") == claim.status for each in found):
         return Proof("attempts", Status.FAIL, f"the attested verdict is not among the attempts; {told}")
     newest = found[-1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from camgate.data.cells import as_text
+from camgate.data.cells import as_text, not_unicode
 from camgate.data.formats.instances import AnnotatedImage, Choice, Instance
 from camgate.data.formats.labels import ImageLabel, labels_from
 from camgate.data.formats.reading import near, some
@@ -76,6 +76,12 @@ def build_manifest(
     faults += tally.faults(choice)
     if not rows and not faults:
         faults.append(f"no row remains of {tally.images} image(s); {tally.dropped() or 'nothing is listed'}")
+    faults += [
+        f"{name} {why}"
+        for row in rows
+        for name, value in row.items()
+        if isinstance(value, str) and (why := not_unicode(value)) is not None
+    ]
     if faults:
         raise ManifestError(source, faults)
     if tally.dropped():
