@@ -269,3 +269,15 @@ def _demo(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
         assert done.returncode == 0, done.stderr[-3000:]
 
     return Setting(before={"camgate audit": demo})
+
+
+@page("docs/how-to/zenml.md")
+def _zenml(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
+    Path("my_training.py").write_text("from docs_workshop import train_network as train\n")
+    return Setting()
+
+
+@page("docs/how-to/verify-before-deployment.md")
+def _deploy(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
+    terms = Policy.load("policy.yaml")
+    return Setting(before={"camgate verify": lambda: _moved(workshop, "pets", terms)})
