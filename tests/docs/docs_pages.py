@@ -34,7 +34,10 @@ from camgate.registry import times
 from camgate.registry.evaluator import CamgateEvaluator
 
 # Squares on noise are learnt so thoroughly that few stamps get through to the mutants of a drill.
-POLICY = "drill: {min_mutants: 3}\nchecks:\n  accuracy: {min: 0.85}\n  invalid_lift: {max: 0.4}\n  background_gap: {max: 0.1}\n"
+POLICY = (
+    "drill: {min_mutants: 3}\n"
+    "checks:\n  accuracy: {min: 0.85}\n  invalid_lift: {max: 0.4}\n  background_gap: {max: 0.1}\n"
+)
 STRICTER = "checks:\n  accuracy: {min: 0.9}\n  invalid_lift: {max: 0.3}\n"
 
 
