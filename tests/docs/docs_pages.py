@@ -49,11 +49,13 @@ class Setting:
         names: what Python blocks know from the start.
         before: what happens before the first command that begins so.
         after: what is done with the page's names at the end.
+        after_long: the same, where all blocks were run.
     """
 
     names: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     after: Callable[[dict[str, Any]], None] = lambda names: None
+    after_long: Callable[[dict[str, Any]], None] = lambda names: None
 
 
 Prepare = Callable[[Workshop, pytest.MonkeyPatch], Setting]
@@ -106,7 +108,7 @@ def _readme(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
     def run(names: dict[str, Any]) -> None:
         names["my_pipeline"]()
 
-    return Setting(names={"my_training_step": step, "MY_SIZE": MY_SIZE}, after=run)
+    return Setting(names={"my_training_step": step, "MY_SIZE": MY_SIZE}, after_long=run)
 
 
 MY_STEPS = """

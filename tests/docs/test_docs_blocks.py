@@ -35,18 +35,23 @@ class Runner:
     def __init__(self, name: str, setting: Setting, patch: pytest.MonkeyPatch) -> None:
         self.name = name
         self.setting = setting
+        self.patch = patch
         self.shell = Shell(patch, setting.before)
         self.ran: list[str] = []
 
     def run(self, wanted: Callable[[Block], bool]) -> None:
         blocks = blocks_of(self.name, self._one)
-        sys.modules["page"] = ModuleType("page")  # ZenML asks in which module a pipeline is
-        sys.modules["page"].__file__ = str(Path("page.py").absolute())
+        page = ModuleType("page")  # ZenML asks in which module a pipeline is
+        page.__file__ = str(Path("page.py").absolute())
+        self.patch.setitem(sys.modules, "page", page)
         for block in blocks:
             block.example.namespace.update({"__name__": "page", **self.setting.names})
             if wanted(block):
                 block.example.evaluate()
-        self.setting.after(blocks[0].example.namespace if blocks else {})
+        names = blocks[0].example.namespace
+        self.setting.after(names)
+        if all(wanted(block) for block in blocks if code(block)):
+            self.setting.after_long(names)
 
     def _one(self, block: Block) -> None:
         path = None if block.title is None else write(block.title, block.source)
