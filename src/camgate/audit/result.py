@@ -172,7 +172,7 @@ class AuditResult:
     model_uri: str | None = None
 
     def meta(self) -> dict[str, Any]:
-        """Everything but the tables and pictures, ready for JSON (`audit.json`)."""
+        """Everything but the tables and pictures, ready for JSON."""
         return {
             "format": FORMAT,
             "settings": self.settings.model_dump(mode="json"),
@@ -193,6 +193,10 @@ class AuditResult:
             ],
         }
 
+    def document(self) -> dict[str, Any]:
+        """What `audit.json` holds: `meta`, and the digest of the tables beside it."""
+        return self.meta() | {"scores_digest": self.scores_digest()}
+
     def save(self, folder: str | Path) -> Path:
         """Write the audit folder: all of it, or nothing.
 
@@ -208,8 +212,8 @@ class AuditResult:
 
     def write_into(self, folder: Path) -> None:
         """Write the files into an existing folder, for callers that add their own before it is renamed."""
-        content = self.meta() | {"scores_digest": self.scores_digest()}
-        (folder / "audit.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(self.document(), indent=2) + "\n"
+        (folder / "audit.json").write_text(text, encoding="utf-8")
         self.scores.to_parquet(folder / "scores.parquet", index=False)
         if self.interventions is not None:
             self.interventions.to_parquet(folder / "interventions.parquet", index=False)

@@ -83,7 +83,7 @@ def evaluate_logged(model: Any, dataset: Any, config: EvaluatorConfig, *, run_id
     log_verdict(held, verdict, policy, attestation=attest(verdict, result, runs={"audit": held}))
     place = MlflowClient().get_run(held).info.artifact_uri.rstrip("/")
     kept: dict[str, tuple[type[EvaluationArtifact], Any]] = {
-        "audit/audit.json": (JsonEvaluationArtifact, result.meta()),
+        "audit/audit.json": (JsonEvaluationArtifact, result.document()),
         "audit/scores.parquet": (ParquetEvaluationArtifact, result.scores),
         "audit/interventions.parquet": (ParquetEvaluationArtifact, result.interventions),
         "audit/summary.json": (JsonEvaluationArtifact, summary),
