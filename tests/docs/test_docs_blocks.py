@@ -94,6 +94,7 @@ def test_the_blocks_of_a_page_run(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("name", WITH_LONG)
 def test_all_blocks_of_a_page_run(
     name: str, workshop: Workshop, stores: Path, monkeypatch: pytest.MonkeyPatch
