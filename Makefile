@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-efficacy bench-coverage architectures picture constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-efficacy bench-coverage architectures picture docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,10 +57,14 @@ test: lint types imports unit ## set up, lint, types, import contracts, tests
 test-long: $(STAMP) lint types imports ## everything, full-size versions included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+docs: $(STAMP) ## the documentation site, in site/ (open site/index.html)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 constraints: ## resolve pyproject.toml afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
-	build/resolve/bin/python -m pip install --quiet --editable '.[dev]'
+	build/resolve/bin/python -m pip install --quiet --editable '.[dev,docs]'
 	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip freeze --exclude-editable; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
@@ -93,4 +97,4 @@ picture: $(STAMP) ## the README's picture of a blocked model, from the demo's re
 	$(BIN)/python docs/make_picture.py --workdir $(WORKDIR) --out docs/images/blocked.png
 
 clean: ## remove .venv, the demo's folder and caches
-	rm -rf $(VENV) $(WORKDIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist src/*.egg-info
+	rm -rf $(VENV) $(WORKDIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist site src/*.egg-info

@@ -237,19 +237,3 @@ def test_finding_it_imports_nothing_that_takes_time() -> None:
         "sys.exit(f'imports {slow}' if slow else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-def test_the_example_of_the_docs(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (REPO / "docs" / "mlflow-evaluate.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    place = tmp_path / "example"
-    place.mkdir()
-    values: dict[str, Any] = {}
-    with monkeypatch.context() as patch, process_tracking_uri(store):
-        patch.chdir(place)
-        there = MlflowClient().create_experiment("example", artifact_location=(place / "runs").as_uri())
-        patch.setenv("MLFLOW_EXPERIMENT_ID", there)
-        exec(compile(example, "docs/mlflow-evaluate.md", "exec"), values)
-        mlflow.clear_active_model()
-    assert 0.4 < values["result"].metrics["audit/invalid_lift"] < 0.9
-    assert values["result"].metrics["gate/passed"] == 0.0

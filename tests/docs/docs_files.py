@@ -1,0 +1,69 @@
+"""What checks a documented file: that the code takes it as what it is said to be."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from camgate.data.reading import DataOptions
+from camgate.data.sources import load_coco, load_folder, load_manifest, load_voc, load_yolo
+from camgate.gate.policy import Policy
+from camgate.models.spec import ModelSpec
+
+_READERS: tuple[Callable[..., Any], ...] = (load_coco, load_folder, load_manifest, load_voc, load_yolo)
+
+
+def check_json(source: str) -> None:
+    """The facts of a model."""
+    ModelSpec.read(json.loads(source))
+
+
+def check_yaml(source: str, run: Callable[[str], None]) -> None:
+    """A policy or a part of one, data options, a run configuration, or a workflow whose commands are run."""
+    content = yaml.safe_load(source)
+    assert isinstance(content, dict), "a mapping is expected"
+    options = {name for reader in _READERS for name in inspect.signature(reader).parameters}
+    if content.keys() <= Policy.model_fields.keys():
+        Policy.parse(content)
+    elif "parameters" in content:
+        _check_configuration(content["parameters"])
+    elif "jobs" in content:
+        for job in content["jobs"].values():
+            for step in job["steps"]:
+                run(step.get("run", ""))
+    else:
+        unknown = content.keys() - DataOptions.model_fields.keys() - options
+        assert not unknown, f"no policy, data options, run configuration or workflow has {sorted(unknown)}"
+        DataOptions.read(content)
+
+
+def _check_configuration(given: dict[str, Any]) -> None:
+    from camgate.pipelines import audit_pipeline, training_pipeline
+    from camgate.steps import audit_heatmaps, drill_gate, train_model
+
+    pipeline = audit_pipeline if "model" in given else training_pipeline
+    _known(given, pipeline.entrypoint, "parameters")
+    for key, step in (("training", train_model), ("audit", audit_heatmaps), ("drill", drill_gate)):
+        _known(given.get(key, {}), step.entrypoint, key)
+    if isinstance(given.get("data_options"), dict):
+        check_yaml(yaml.safe_dump(given["data_options"]), run=lambda text: None)
+    if isinstance(given.get("policy"), dict):
+        Policy.parse(given["policy"])
+
+
+def _known(given: dict[str, Any], function: Callable[..., Any], where: str) -> None:
+    unknown = given.keys() - inspect.signature(function).parameters.keys()
+    assert not unknown, f"{where} has no {sorted(unknown)}"
+
+
+def write(title: str, source: str) -> Path:
+    """Write a file of the page into the working folder."""
+    path = Path(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
+    return path
