@@ -19,7 +19,13 @@ from camgate.materializers.sources import pin
 from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
 from camgate.registry.tracking import log_audit, log_verdict
-from camgate.report.files import write_for_ci, write_report, write_summary, write_verdict
+from camgate.report.files import (
+    write_for_ci,
+    write_report,
+    write_summary,
+    write_trustworthy,
+    write_verdict,
+)
 from camgate.steps._tracking import in_pipeline, tracked
 
 
@@ -52,6 +58,7 @@ def gate_promotion(
         write_verdict(folder, verdict)
         write_summary(folder, result, verdict)
         write_for_ci(folder, result, verdict)
+        write_trustworthy(folder, result, verdict, drill)
         shown = rival if isinstance(rival, AuditResult) else None
         page = write_report(folder, result, verdict, drill=drill, champion=shown)
         # The audit step has logged the audit; these files join it.

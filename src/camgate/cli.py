@@ -98,7 +98,13 @@ def audit(
     from camgate.gate.policy import Policy
     from camgate.models.spec import ModelSpec
     from camgate.registry.flavor import resolve_model
-    from camgate.report.files import write_for_ci, write_report, write_summary, write_verdict
+    from camgate.report.files import (
+        write_for_ci,
+        write_report,
+        write_summary,
+        write_trustworthy,
+        write_verdict,
+    )
 
     terms = Policy.read(policy)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -138,6 +144,7 @@ def audit(
         write_verdict(scratch, verdict)
         write_summary(scratch, result, verdict)
         write_for_ci(scratch, result, verdict)
+        write_trustworthy(scratch, result, verdict)
         report = write_report(scratch, result, verdict, champion=_audit_in(rival)).name
     _finish(verdict, out / report, as_json)
 
@@ -152,7 +159,7 @@ def gate(
     """
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
-    from camgate.report.files import write_for_ci, write_report, write_verdict
+    from camgate.report.files import write_for_ci, write_report, write_trustworthy, write_verdict
 
     result, drill = AuditResult.load(audit), drill_in(audit)
     if champion is not None and _is_model(champion):
@@ -162,6 +169,7 @@ def gate(
     verdict = judge(result, policy, champion=rival, drill=drill)
     write_verdict(audit, verdict)
     write_for_ci(audit, result, verdict)
+    write_trustworthy(audit, result, verdict, drill)
     page = write_report(audit, result, verdict, drill=drill, champion=_audit_in(rival))
     _finish(verdict, page, as_json)
 

@@ -78,6 +78,8 @@ def test_an_audit_leaves_the_whole_folder(audited: Path) -> None:
         "junit.xml",
         "summary.json",
         "summary.md",
+        "trustworthy-ai.json",
+        "trustworthy-ai.md",
         "verdict.json",
         "report.html",
         "heatmaps",

@@ -449,3 +449,12 @@ def test_judge_is_importable_from_the_top_and_reads_yaml(tmp_path: Any) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(Policy.default().to_yaml(), encoding="utf-8")
     assert camgate.judge(make_audit(), path).policy_digest == camgate.judge(make_audit()).policy_digest
+
+
+def test_without_any_region_no_background_can_be_swapped() -> None:
+    result = replace(make_audit(), region_free=("cat", "dog"))
+    verdict = judge(result)
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "missing_region")
+    assert "region_free: {rule: none}" in verdict.sentence
+    terms = {"region_free": {"rule": "none"}, "checks": {"accuracy": {"min": 0.5}}}
+    assert judge(result, terms).check("audit_settings").status is Status.PASS  # type: ignore[union-attr]

@@ -29,6 +29,7 @@ SCORE_COLUMNS = (
     "invalid_activation",
     "invalid_activation_label",
     "invalid_area",
+    "invalid_area_raw",
     "invalid_lift",
     "peak_invalid",
     "status",

@@ -166,6 +166,15 @@ def _settings(context: Context) -> CheckResult:
             f"class {some_of(undeclared)} has no valid region at all and the policy does not name it "
             "as region-free: give masks, or name it in region_free.classes",
         )
+    bare = set(result.scores["label"]) <= set(result.region_free)
+    if bare and terms.interventions and context.policy.region_free.rule != "none":
+        # Another background for the whole of an image is another image, object included.
+        return _error(
+            "audit_settings",
+            "missing_region",
+            "no class has a valid region, so no background can be told from an object: give masks or boxes, "
+            "or say `region_free: {rule: none}` and judge by what needs no region (fixed_place)",
+        )
     _, unknown = context.policy.critical_among(result.classes)
     if unknown:
         return _error("audit_settings", "missing_class", f"unknown critical class {some_of(unknown)}")

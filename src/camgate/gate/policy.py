@@ -19,8 +19,6 @@ from camgate.gate.measure import CHECKS
 from camgate.gate.waivers import WaiverTerms
 from camgate.heatmaps.names import gating_names
 
-"""Gradient methods that are class-specific; nothing else may gate."""
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -13,7 +13,9 @@ from camgate.files import write_text
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.report import machine
-from camgate.report.html import render_report, verdict_fingerprint
+from camgate.report.html import render_report
+from camgate.report.machine import verdict_fingerprint
+from camgate.report.trustworthy import trustworthy_evidence
 
 if TYPE_CHECKING:
     from camgate.registry.record import Record
@@ -77,6 +79,24 @@ def write_for_ci(folder: str | Path, result: AuditResult, verdict: Verdict) -> t
     return (
         write_text(_path(folder, "junit", ".xml", verdict), machine.junit(verdict)),
         write_text(_path(folder, "summary", ".md", verdict), machine.markdown(result, verdict)),
+    )
+
+
+def write_trustworthy(
+    folder: str | Path, result: AuditResult, verdict: Verdict, drill: DrillResult | None = None
+) -> tuple[Path, Path]:
+    """Write `trustworthy-ai.md` and `trustworthy-ai.json`: the EU's seven key requirements.
+
+    Beside another verdict's they are called like its report.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    found = trustworthy_evidence(result, verdict, drill)
+    content = json.dumps(found.to_dict(), indent=2) + "\n"
+    return (
+        write_text(_path(folder, "trustworthy-ai", ".md", verdict), found.to_markdown()),
+        write_text(_path(folder, "trustworthy-ai", ".json", verdict), content),
     )
 
 

@@ -16,6 +16,8 @@ from camgate.errors import InputError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Status, Verdict
 from camgate.report import checks, drills, gallery, looks, predictions, records, sections, text
+from camgate.report.machine import verdict_fingerprint
+from camgate.report.trustworthy import trustworthy_evidence
 from camgate.report.words import BASELINES, BLIND_SPOTS, MEANING, ON_BLOCK, reason_in_words
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def render_report(
             comparison=() if champion is None else looks.comparison(result, champion),
             predictions=predictions.predictions(result),
             command=sections.command(result),
+            trustworthy=trustworthy_evidence(result, verdict, drill),
             states=sections.states(result),
             unreadable=sections.unreadable(result),
             blind_spots=BLIND_SPOTS,
@@ -98,12 +101,6 @@ def render_report(
             script_hash=_source_hash(script),
         )
     )
-
-
-def verdict_fingerprint(verdict: Verdict) -> str:
-    """SHA-256 hex of what a verdict says, whenever and by whichever version it was said."""
-    said = verdict.model_copy(update={"created": "", "camgate_version": ""}).model_dump_json()
-    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _deciding_reason(verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from functools import cache
@@ -13,7 +14,6 @@ from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
 from camgate.gate.verdict import CheckResult, Status, Verdict, worst_first
 from camgate.report import text
-from camgate.report.html import verdict_fingerprint
 from camgate.report.words import check_words, reason_in_words
 
 SCHEMA_VERSION = 1
@@ -21,7 +21,13 @@ SCHEMA_ID = f"https://camgate.dev/schemas/summary-v{SCHEMA_VERSION}.json"
 _PARTS = 5
 """Classes and slices named for a check at most."""
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&@:/])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#@&~!]|:(?=//))")
+
+
+def verdict_fingerprint(verdict: Verdict) -> str:
+    """SHA-256 hex of what a verdict says, whenever and by whichever version it was said."""
+    said = verdict.model_copy(update={"created": "", "camgate_version": ""}).model_dump_json()
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def summary(result: AuditResult, verdict: Verdict) -> dict[str, Any]:
@@ -107,10 +113,10 @@ def markdown(result: AuditResult, verdict: Verdict) -> str:
     ]
     for check in verdict.checks:
         words = check_words(check.name)
-        why = "" if check.reason == "ok" else f" ({_escaped(reason_in_words(check.reason))})"
+        why = "" if check.reason == "ok" else f" ({escaped(reason_in_words(check.reason))})"
         span = text.interval(check.low, check.high, words.unit) if check.value is not None else ""
         cells = (
-            _escaped(words.title),
+            escaped(words.title),
             text.number(check.value, words.unit),
             span,
             text.limit(check.limit, words.unit, smaller=check.smaller_is_better),
@@ -120,16 +126,16 @@ def markdown(result: AuditResult, verdict: Verdict) -> str:
         )
         rows.append(f"| {' | '.join(cells)} |")
     worst = [
-        f"- {_escaped(check_words(check.name).title)}: {_escaped('; '.join(_worst(check)))}"
+        f"- {escaped(check_words(check.name).title)}: {escaped('; '.join(_worst(check)))}"
         for check in verdict.checks
         if check.status is not Status.PASS and _worst(check)
     ]
-    model = _escaped(result.model_uri or "") + (" " if result.model_uri else "")
+    model = escaped(result.model_uri or "") + (" " if result.model_uri else "")
     return "\n".join(
         [
             f"### {sign[verdict.status]} camgate: {verdict.status}",
             "",
-            _escaped(verdict.sentence),
+            escaped(verdict.sentence),
             "",
             *rows,
             "",
@@ -160,6 +166,6 @@ def _xml(said: str) -> str:
     return _NO_XML.sub("\ufffd", "\n".join(map(text.plain, said.split("\n"))))
 
 
-def _escaped(said: str) -> str:
+def escaped(said: str) -> str:
     """A text that no Markdown reader takes for markup, mention or link, on one line."""
     return _MARKDOWN.sub(r"\\\1", text.plain(" ".join(said.split())))
