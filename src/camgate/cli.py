@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from camgate.gate.verdict import Verdict
     from camgate.models.classifier import Classifier
 
-CHAMPION = "champion"  # its audit, in the candidate's audit folder
 EPILOG = (
     "Exit codes: 0 PASS, 1 FAIL, 2 wrong use or bad input, 3 INCONCLUSIVE, 4 ERROR. "
     "New here? Run `camgate demo`."
@@ -89,22 +88,14 @@ def audit(
 
     The policy says how the audit is made. The exit code is the verdict's.
     """
-    from camgate.audit.result import AuditResult
     from camgate.audit.runner import audit as run_audit
     from camgate.data.reading import read_data
-    from camgate.files import atomic_folder
     from camgate.gate.judge import judge
     from camgate.gate.measure import NoRival
     from camgate.gate.policy import Policy
     from camgate.models.spec import ModelSpec
     from camgate.registry.flavor import resolve_model
-    from camgate.report.files import (
-        write_for_ci,
-        write_report,
-        write_summary,
-        write_trustworthy,
-        write_verdict,
-    )
+    from camgate.report.files import write_evidence
 
     terms = Policy.read(policy)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -136,17 +127,7 @@ def audit(
     elif other is not None:
         rival = audited(other)
     verdict = judge(result, terms, champion=rival)
-    with atomic_folder(out) as scratch:
-        result.write_into(scratch)
-        if isinstance(rival, AuditResult):
-            (scratch / CHAMPION).mkdir()
-            rival.write_into(scratch / CHAMPION)
-        write_verdict(scratch, verdict)
-        write_summary(scratch, result, verdict)
-        write_for_ci(scratch, result, verdict)
-        write_trustworthy(scratch, result, verdict)
-        report = write_report(scratch, result, verdict, champion=_audit_in(rival)).name
-    _finish(verdict, out / report, as_json)
+    _finish(verdict, write_evidence(out, result, verdict, champion=_audit_in(rival)), as_json)
 
 
 @app.command()
@@ -159,7 +140,13 @@ def gate(
     """
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
-    from camgate.report.files import write_for_ci, write_report, write_trustworthy, write_verdict
+    from camgate.report.files import (
+        CHAMPION,
+        write_for_ci,
+        write_report,
+        write_trustworthy,
+        write_verdict,
+    )
 
     result, drill = AuditResult.load(audit), drill_in(audit)
     if champion is not None and _is_model(champion):
@@ -191,7 +178,7 @@ def report(
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
     from camgate.gate.verdict import Verdict
-    from camgate.report.files import write_report
+    from camgate.report.files import CHAMPION, write_report
 
     result = AuditResult.load(audit)
     held = audit / "verdict.json"

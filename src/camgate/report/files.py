@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from camgate.audit.result import AuditResult
 from camgate.errors import InputError
-from camgate.files import write_text
+from camgate.files import atomic_folder, write_text
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.report import machine
@@ -20,7 +20,39 @@ from camgate.report.trustworthy import trustworthy_evidence
 if TYPE_CHECKING:
     from camgate.registry.record import Record
 
+CHAMPION = "champion"
+"""The champion's audit, in the candidate's audit folder."""
 _FINGERPRINT = re.compile(r'<meta name="camgate-verdict" content="([0-9a-f]{64})">')
+
+
+def write_evidence(
+    folder: str | Path, result: AuditResult, verdict: Verdict, *, champion: AuditResult | None = None
+) -> Path:
+    """Write a whole audit folder: tables, pictures, verdict, summaries, report; all of it, or nothing.
+
+    Args:
+        folder: must not exist yet, or be empty.
+        result: the audit.
+        verdict: about it.
+        champion: audit of today's champion, kept in ``champion/`` and shown in the report.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    with atomic_folder(folder) as scratch:
+        result.write_into(scratch)
+        if champion is not None:
+            (scratch / CHAMPION).mkdir()
+            champion.write_into(scratch / CHAMPION)
+        write_verdict(scratch, verdict)
+        write_summary(scratch, result, verdict)
+        write_for_ci(scratch, result, verdict)
+        write_trustworthy(scratch, result, verdict)
+        name = write_report(scratch, result, verdict, champion=champion).name
+    return Path(folder) / name
 
 
 def write_report(
