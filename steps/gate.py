@@ -19,13 +19,7 @@ from camgate.materializers.sources import pin
 from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
 from camgate.registry.tracking import log_audit, log_verdict
-from camgate.report.files import (
-    write_for_ci,
-    write_report,
-    write_summary,
-    write_trustworthy,
-    write_verdict,
-)
+from camgate.report.files import write_judgement
 from camgate.steps._tracking import in_pipeline, tracked
 
 
@@ -55,12 +49,8 @@ def gate_promotion(
     verdict = judge(result, terms, champion=rival, drill=drill)
     with tracked(experiment) as run, tempfile.TemporaryDirectory(prefix="camgate-gate-") as scratch:
         folder = Path(scratch)
-        write_verdict(folder, verdict)
-        write_summary(folder, result, verdict)
-        write_for_ci(folder, result, verdict)
-        write_trustworthy(folder, result, verdict, drill)
         shown = rival if isinstance(rival, AuditResult) else None
-        page = write_report(folder, result, verdict, drill=drill, champion=shown)
+        page = write_judgement(folder, result, verdict, drill=drill, champion=shown)
         # The audit step has logged the audit; these files join it.
         held = log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
         statement = attest(verdict, result, runs={"audit": held})

@@ -140,13 +140,7 @@ def gate(
     """
     from camgate.audit.result import AuditResult
     from camgate.gate.judge import judge
-    from camgate.report.files import (
-        CHAMPION,
-        write_for_ci,
-        write_report,
-        write_trustworthy,
-        write_verdict,
-    )
+    from camgate.report.files import CHAMPION, write_judgement
 
     result, drill = AuditResult.load(audit), drill_in(audit)
     if champion is not None and _is_model(champion):
@@ -154,10 +148,7 @@ def gate(
     held = audit / CHAMPION
     rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
     verdict = judge(result, policy, champion=rival, drill=drill)
-    write_verdict(audit, verdict)
-    write_for_ci(audit, result, verdict)
-    write_trustworthy(audit, result, verdict, drill)
-    page = write_report(audit, result, verdict, drill=drill, champion=_audit_in(rival))
+    page = write_judgement(audit, result, verdict, drill=drill, champion=_audit_in(rival))
     _finish(verdict, page, as_json)
 
 

@@ -199,14 +199,10 @@ def _run(candidate: Candidate, data: Path, story: Story, seed: int) -> RunOutcom
 def _row(root: Path, candidate: Candidate, outcome: RunOutcome) -> dict[str, Any]:
     """Keep the evidence as a folder and sum the outcome up in one flat row."""
     from camgate.audit.summary import summarise
-    from camgate.report.files import write_report, write_summary, write_verdict
+    from camgate.report.files import write_evidence
 
     folder = root / "audits" / f"{candidate.key}-{outcome.pipeline_run_id[:8]}"
-    with atomic_folder(folder) as scratch:
-        outcome.result.write_into(scratch)
-        write_verdict(scratch, outcome.verdict)
-        write_summary(scratch, outcome.result, outcome.verdict)
-        report = write_report(scratch, outcome.result, outcome.verdict).name
+    report = write_evidence(folder, outcome.result, outcome.verdict)
     numbers = summarise(outcome.result)
     promotion = outcome.promotion
     failed = [check.name for check in outcome.verdict.checks if check.status is outcome.verdict.status]
@@ -221,7 +217,7 @@ def _row(root: Path, candidate: Candidate, outcome: RunOutcome) -> dict[str, Any
         "validation_status": None if promotion is None else promotion.status,
         "alias": promotion.alias if promotion and promotion.status == "approved" else None,
         "sentence": outcome.verdict.sentence,
-        "report": str(folder / report),
+        "report": str(report),
         "mlflow_run_id": outcome.mlflow_run_id,
     }
 

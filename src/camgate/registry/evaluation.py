@@ -18,6 +18,7 @@ from mlflow.models.evaluation.artifacts import (
 )
 from mlflow.models.evaluation.base import EvaluationArtifact, EvaluationResult
 
+from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
 from camgate.data.manifest import audited_rows, validate_manifest
 from camgate.errors import InputError
@@ -30,7 +31,7 @@ from camgate.registry.champion import rival_of
 from camgate.registry.evaluator import NAME, EvaluatorConfig, near
 from camgate.registry.flavor import load_classifier
 from camgate.registry.tracking import audit_metrics, log_audit, log_data, log_verdict, verdict_metrics
-from camgate.report.files import write_report, write_summary, write_verdict
+from camgate.report.files import write_judgement
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ def evaluate_logged(model: Any, dataset: Any, config: EvaluatorConfig, *, run_id
     verdict = judge(result, policy, champion=rival)
     with tempfile.TemporaryDirectory(prefix="camgate-evaluate-") as scratch:
         folder = Path(scratch)
-        write_verdict(folder, verdict)
-        summary = json.loads(write_summary(folder, result, verdict).read_text(encoding="utf-8"))
-        page = write_report(folder, result, verdict).read_text(encoding="utf-8")
+        shown = rival if isinstance(rival, AuditResult) else None
+        page = write_judgement(folder, result, verdict, champion=shown).read_text(encoding="utf-8")
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         log_audit(held, result, verdict, folder=folder, pictures=0)
     log_verdict(held, verdict, policy, attestation=attest(verdict, result, runs={"audit": held}))
     place = MlflowClient().get_run(held).info.artifact_uri.rstrip("/")

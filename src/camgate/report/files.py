@@ -47,12 +47,38 @@ def write_evidence(
         if champion is not None:
             (scratch / CHAMPION).mkdir()
             champion.write_into(scratch / CHAMPION)
-        write_verdict(scratch, verdict)
-        write_summary(scratch, result, verdict)
-        write_for_ci(scratch, result, verdict)
-        write_trustworthy(scratch, result, verdict)
-        name = write_report(scratch, result, verdict, champion=champion).name
+        name = write_judgement(scratch, result, verdict, champion=champion).name
     return Path(folder) / name
+
+
+def write_judgement(
+    folder: str | Path,
+    result: AuditResult,
+    verdict: Verdict,
+    *,
+    drill: DrillResult | None = None,
+    champion: AuditResult | None = None,
+) -> Path:
+    """Write all that tells a verdict: its file, summaries for machines and people, evidence, report.
+
+    Args:
+        folder: of the audit, or where its files are gathered.
+        result: the audit.
+        verdict: about it; nothing of another verdict is overwritten.
+        drill: shown in the report and the evidence.
+        champion: audit of today's champion, shown in the report.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: the folder is missing or cannot be written, or the verdict is not about this audit.
+    """
+    write_verdict(folder, verdict)
+    write_summary(folder, result, verdict)
+    write_for_ci(folder, result, verdict)
+    write_trustworthy(folder, result, verdict, drill)
+    return write_report(folder, result, verdict, drill=drill, champion=champion)
 
 
 def write_report(
