@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-efficacy bench-coverage architectures picture docs constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-report bench-efficacy bench-coverage architectures picture docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer
 
 bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
 	$(BIN)/python benchmarks/large_label_sets.py
+
+bench-report: $(STAMP) ## how soon the report of 10,000 images can be used (needs chromium)
+	$(BIN)/python benchmarks/report_speed.py
 
 bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped; VIDEO=vtest.avi for real photographs)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

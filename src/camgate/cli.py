@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,8 +62,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Plain text, as with NO_COLOR=1.")] = False,
 ) -> None:
-    """Options that go before a command."""
+    """Options that go before a command; --no-color may stand anywhere."""
 
 
 @app.command()
@@ -286,6 +288,9 @@ def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
 def main() -> None:
     """Entry point: errors made on purpose become one readable paragraph, without a traceback."""
     log_plainly()
+    if "--no-color" in sys.argv[1:]:  # before or behind a command
+        os.environ["NO_COLOR"] = "1"
+        sys.argv[1:] = [word for word in sys.argv[1:] if word != "--no-color"]
     try:
         app()
     except InputError as error:

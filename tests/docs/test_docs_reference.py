@@ -117,7 +117,7 @@ def test_what_mlflow_holds_after_a_promotion(workshop: Workshop, stores: Path) -
     parameters = first_cells(section("mlflow.md", "Parameters and data"))
     assert [name for name in run.data.params if not fits(name, parameters)] == []
     tags = first_cells(section("mlflow.md", "Tags of the run"))
-    own = [name for name in run.data.tags if name.startswith("camgate")]
+    own = [name for name in run.data.tags if name.startswith(("camgate", "mlflow.note"))]
     assert [name for name in own if name not in tags] == []
     assert set(tags) - set(own) == {"camgate.drill"}
     files = first_cells(section("mlflow.md", "Files of the run"))

@@ -278,3 +278,14 @@ def test_a_coco_file_and_weights_with_their_specs(case: Path, tmp_path: Path) ->
     assert wrong.returncode == 2
     assert "clases: no such key; did you mean classes?" in wrong.stderr
     assert not (tmp_path / "other").exists()
+
+
+def test_colour_is_for_terminals_that_want_it(audited: Path, case: Path) -> None:
+    gate = ["gate", "--audit", str(audited), "--policy", "lenient.yaml"]
+    coloured = camgate(*gate, cwd=case, FORCE_COLOR="1")
+    assert "\x1b[" in coloured.stdout
+    for words in (["--no-color", *gate], [*gate, "--no-color"]):
+        plain = camgate(*words, cwd=case, FORCE_COLOR="1", TERM="xterm")
+        assert plain.returncode == 0, plain.stderr
+        assert "\x1b[3" not in plain.stdout
+    assert "\x1b" not in camgate(*gate, cwd=case).stdout

@@ -329,6 +329,26 @@ def test_verdict(store: str, run_id: str, make_verdict: Callable[..., Verdict], 
     assert run.data.metrics == {"gate/invalid_lift": 0.25, "gate/passed": 0.0}  # one check has no value
     assert run.data.tags["camgate.policy_digest"] == policy.digest()
     assert run.data.tags["camgate.sentence"] == verdict.sentence
+    note = "mlflow.note.content"
+    assert run.data.tags[note] == verdict.sentence
+    for before, after in (("Blocked: as it was.", verdict.sentence), ("My own words.", "My own words.")):
+        client.set_tag(run_id, note, before)
+        log_verdict(run_id, verdict, policy, tracking_uri=store)
+        assert client.get_run(run_id).data.tags[note] == after
+
+
+def test_the_table_view_has_the_worst_rows(
+    store: str, run_id: str, result: AuditResult, tmp_path: Path
+) -> None:
+    log_audit(run_id, result, tracking_uri=store)
+    log_audit(run_id, result, tracking_uri=store)  # a second call repeats nothing
+    table = json.loads(read(MlflowClient(store), run_id, "audit/scores_table.json", tmp_path))
+    assert len(table["data"]) == len(result.scores)
+    shares = [row[table["columns"].index("invalid_activation")] for row in table["data"]]
+    known = [share for share in shares if share is not None]
+    assert known == sorted(known, reverse=True)
+    tables = json.loads(MlflowClient(store).get_run(run_id).data.tags["mlflow.loggedArtifacts"])
+    assert {"path": "audit/scores_table.json", "type": "table"} in tables
 
 
 def test_pictures_are_capped_by_turns(result: AuditResult) -> None:

@@ -24,6 +24,8 @@ _OPENING = {
     Status.INCONCLUSIVE: "Not decided",
     Status.ERROR: "Error",
 }
+OPENINGS = tuple(f"{word}: " for word in _OPENING.values())
+"""How the sentence of a verdict begins."""
 
 
 def judge(

@@ -23,6 +23,7 @@ from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
 from camgate.errors import RegistryError
 from camgate.gate.drilled import DrillResult
+from camgate.gate.judge import OPENINGS
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Status, Verdict
 from camgate.models.evaluation import Evaluation
@@ -48,6 +49,18 @@ __all__ = [
 
 _CLAIM = "camgate.audit"  # parameter that says for which audit the run is
 _AUDIT_MARK = "camgate.audit"  # tag that says which audit it holds already
+_NOTE = "mlflow.note.content"  # the run's description
+_ROWS = 1000  # of the table that MLflow shows
+_SHOWN = (
+    "image_id",
+    "label",
+    "predicted",
+    "confidence",
+    "invalid_activation",
+    "invalid_lift",
+    "status",
+    "group",
+)
 _BATCH = 100  # parameters and tags that MLflow takes at once
 
 
@@ -194,7 +207,7 @@ def log_audit(
         folder: files that join the audit in ``audit/`` (report, verdict), or all of it where it was saved
             already. An audit that is neither there nor in the run is saved for the purpose.
         pictures: at most so many in the run's image view, worst and sample in equal parts (keys
-            ``audit/worst`` and ``audit/sample``, step = rank).
+            ``audit/worst`` and ``audit/sample``, step = rank). The table view has the worst rows.
         tracking_uri: None takes MLflow's own.
 
     Returns:
@@ -215,6 +228,7 @@ def log_audit(
                 client.log_artifacts(run_id, str(each), "audit")
         if not known:
             _audit_numbers(client, run_id, result)
+            client.log_table(run_id, _table(result), "audit/scores_table.json")
             for kind, rank, picture in gallery_pictures(result, pictures):
                 client.log_image(run_id, picture, key=f"audit/{kind}", step=rank, synchronous=True)
         tags = {} if verdict is None else _verdict_tags(verdict)
@@ -230,7 +244,10 @@ def log_verdict(
     attestation: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
-    """Log ``gate/`` (verdict, policy, attestation), `verdict_metrics` and the verdict's tags."""
+    """Log ``gate/`` (verdict, policy, attestation), `verdict_metrics` and the verdict's tags.
+
+    The run's description becomes the verdict in plain words, unless somebody has written another one.
+    """
     with connected(tracking_uri, doing=f"log the verdict to run {run_id}") as client, _scratch() as folder:
         _write_verdict(folder, verdict)
         (folder / "policy.yaml").write_text(policy.to_yaml(), encoding="utf-8")
@@ -238,7 +255,10 @@ def log_verdict(
             (folder / "attestation.json").write_text(attestation + "\n", encoding="utf-8")
         client.log_artifacts(run_id, str(folder), "gate")
         client.log_batch(run_id, metrics=_metrics(verdict_metrics(verdict)))
-        _tags(client, run_id, _verdict_tags(verdict))
+        held = client.get_run(run_id).data.tags
+        own = held.get(_NOTE, "")  # somebody's own words stay
+        note = {_NOTE: verdict.sentence} if not own or own.startswith(OPENINGS) else {}
+        _tags(client, run_id, _verdict_tags(verdict) | note)
 
 
 def audit_metrics(result: AuditResult) -> dict[str, float]:
@@ -259,6 +279,15 @@ def log_drill(run_id: str, drill: DrillResult, *, tracking_uri: str | None = Non
         client.log_artifacts(run_id, str(folder), "audit")
         client.log_batch(run_id, metrics=_metrics(drill.summarise(), "drill/"))
         _tags(client, run_id, {"camgate.drill": drill.sentence()})
+
+
+def _table(result: AuditResult) -> pd.DataFrame:
+    """For MLflow's table view: the images with the highest invalid activation first, `_ROWS` at most."""
+    worst = result.scores.sort_values(
+        "invalid_activation", ascending=False, na_position="last", kind="stable"
+    )
+    kept = [name for name in _SHOWN if name in worst] + list(result.settings.slices)
+    return worst[list(dict.fromkeys(kept))].head(_ROWS).reset_index(drop=True)
 
 
 def _mark(result: AuditResult) -> str:
