@@ -18,6 +18,7 @@ from camgate.cli_drill import drill_in
 from camgate.cli_options import (
     AllowCode,
     AllowPickle,
+    AuditAddress,
     AuditFolder,
     Champion,
     DataOptions,
@@ -28,6 +29,7 @@ from camgate.cli_options import (
     Spec,
 )
 from camgate.errors import CamgateError, InputError
+from camgate.storage import check_new, join, local_folder
 from camgate.terminal import STYLES, console, log_plainly, progress
 
 if TYPE_CHECKING:
@@ -71,13 +73,23 @@ def _root(
 def audit(
     model: ModelSource,
     data: DataSource,
-    out: Annotated[Path, typer.Option(help="New folder for tables, pictures, verdict and report.")],
+    out: Annotated[
+        str, typer.Option(help="New folder (or its URL) for tables, pictures, verdict and report.")
+    ],
     policy: PolicyFile = None,
     champion: Champion = None,
     data_options: DataOptions = None,
     spec: Spec = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    shards: Annotated[
+        int | None,
+        typer.Option(help="Audit in so many shards; those that --parts holds are not done again."),
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Folder (or its URL) that keeps finished shards, with --shards.")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     slices: Annotated[
         list[str] | None,
         typer.Option("--slice", help="Manifest column to judge by value; may be repeated."),
@@ -90,7 +102,9 @@ def audit(
 
     The policy says how the audit is made. The exit code is the verdict's.
     """
+    from camgate.audit.profile import profiled
     from camgate.audit.runner import audit as run_audit
+    from camgate.audit.shards import audit_in_shards
     from camgate.data.reading import read_data
     from camgate.gate.judge import judge
     from camgate.gate.measure import NoRival
@@ -100,8 +114,9 @@ def audit(
     from camgate.report.files import write_evidence
 
     terms = Policy.read(policy)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not empty; give a new folder, nothing is ever overwritten.")
+    if (shards is None) != (parts is None):
+        raise InputError("--shards and --parts go together: how many, and where finished ones are kept.")
+    check_new(out)
     facts = None if spec is None else ModelSpec.read(spec)
     manifest = read_data(data, data_options)
     rival = None if champion is None or _is_model(champion) else _rival(champion)
@@ -110,31 +125,40 @@ def audit(
         return resolve_model(uri, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
 
     def audited(classifier: Classifier) -> AuditResult:
+        options = {
+            **terms.audit_options(),
+            "slices": slices or (),
+            "batch_size": batch_size,
+            "workers": workers,
+        }
         with progress() as listener:
-            return run_audit(
-                classifier,
-                manifest,
-                **terms.audit_options(),
-                slices=slices or (),
-                batch_size=batch_size,
-                workers=workers,
-                progress=listener,
+            if shards is None:
+                return run_audit(classifier, manifest, **options, progress=listener)
+            held = join(str(parts), classifier.digest()[:16])  # the champion's shards are others
+            return audit_in_shards(
+                classifier, manifest, shards=shards, folder=held, progress=listener, **options
             )
 
     candidate = load(model, facts)
     other = load(champion, None) if champion is not None and rival is None else None
-    result = audited(candidate)
+    with profiled() as times:
+        result = audited(candidate)
+    if profile:
+        for line in times.lines():
+            console(stderr=True).print(line, markup=False)
     if other is not None and other.digest() == candidate.digest():
         rival = NoRival("is_champion", "the audited model is the champion itself")
     elif other is not None:
         rival = audited(other)
     verdict = judge(result, terms, champion=rival)
-    _finish(verdict, write_evidence(out, result, verdict, champion=_audit_in(rival)), as_json)
+    with local_folder(out) as folder:
+        page = write_evidence(folder, result, verdict, champion=_audit_in(rival))
+    _finish(verdict, join(out, page.name), as_json)
 
 
 @app.command()
 def gate(
-    audit: AuditFolder, policy: PolicyFile = None, champion: Champion = None, as_json: Json = False
+    audit: AuditAddress, policy: PolicyFile = None, champion: Champion = None, as_json: Json = False
 ) -> None:
     """Judge an audit by a policy. Another policy writes another verdict file; nothing is overwritten.
 
@@ -144,14 +168,15 @@ def gate(
     from camgate.gate.judge import judge
     from camgate.report.files import CHAMPION, write_judgement
 
-    result, drill = AuditResult.load(audit), drill_in(audit)
     if champion is not None and _is_model(champion):
         raise InputError(f"--champion {champion}: give an audit folder (`camgate audit` takes a model, too)")
-    held = audit / CHAMPION
-    rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
-    verdict = judge(result, policy, champion=rival, drill=drill)
-    page = write_judgement(audit, result, verdict, drill=drill, champion=_audit_in(rival))
-    _finish(verdict, page, as_json)
+    with local_folder(audit) as folder:
+        result, drill = AuditResult.load(folder), drill_in(folder)
+        held = folder / CHAMPION
+        rival = _rival(champion) if champion is not None else _rival(str(held)) if held.is_dir() else None
+        verdict = judge(result, policy, champion=rival, drill=drill)
+        page = write_judgement(folder, result, verdict, drill=drill, champion=_audit_in(rival))
+    _finish(verdict, join(audit, page.name), as_json)
 
 
 @app.command()
@@ -250,7 +275,7 @@ for command in (
     app.command()(command)
 
 
-def _finish(verdict: Verdict, report: Path, as_json: bool) -> None:
+def _finish(verdict: Verdict, report: str, as_json: bool) -> None:
     """Show a verdict and leave with its exit code."""
     from camgate.report.text import part_lines, plain
 

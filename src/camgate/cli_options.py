@@ -18,8 +18,11 @@ ModelSource = Annotated[
     ),
 ]
 DataSource = Annotated[
-    Path,
-    typer.Option(help="Manifest (.csv, .parquet), COCO .json, or folder: YOLO, VOC, one sub-folder a class."),
+    str,
+    typer.Option(
+        help="Manifest (.csv, .parquet; also by URL, s3://...), COCO .json, or folder: YOLO, VOC, one "
+        "sub-folder a class."
+    ),
 ]
 DataOptions = Annotated[
     Path | None, typer.Option(help="How the data are read, and where valid pixels are (YAML).")
@@ -41,4 +44,5 @@ Champion = Annotated[
         "which is then audited on the same images; `none` where there is none yet."
     ),
 ]
+AuditAddress = Annotated[str, typer.Option("--audit", help="Folder written by `camgate audit`, or its URL.")]
 AuditFolder = Annotated[Path, typer.Option("--audit", help="Folder written by `camgate audit`.")]

@@ -13,10 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 Listener = Callable[[str, int, int], None]
 EVERY = 5.0
@@ -67,12 +70,21 @@ def progress(prefix: str = "", *, enabled: bool = True) -> Iterator[Listener]:
         yield _lines(out, prefix)
 
 
+class _Rate(ProgressColumn):
+    """Images (or steps) a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
 @contextmanager
 def _bars(out: Console, prefix: str) -> Iterator[Listener]:
     bars = Progress(
         TextColumn("{task.description:<34}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -100,6 +112,9 @@ def _lines(out: Console, prefix: str) -> Listener:
         started.setdefault(stage, now)
         if first or done >= total or now - last[stage] >= EVERY:
             last[stage] = now
-            out.print(f"{prefix}{stage}: {done} of {total}, {now - started[stage]:.0f} s", markup=False)
+            spent = now - started[stage]
+            rate = f", {done / spent:.1f}/s" if done and spent >= 1 else ""
+            left = f", {spent / done * (total - done):.0f} s left" if rate and done < total else ""
+            out.print(f"{prefix}{stage}: {done} of {total}, {spent:.0f} s{rate}{left}", markup=False)
 
     return show

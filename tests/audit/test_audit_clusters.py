@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from camgate.audit.clusters import MIN_IMAGES, Clusters, cluster_maps, clusters_of
 from camgate.audit.onepass import heatmap_pass
 from camgate.audit.places import Box, box_of, covers_middle, place_of, position_stability, steady_cells
+from camgate.audit.preparing import AuditOptions, Prepared
 from camgate.audit.result import AuditSettings
 from camgate.audit.scores import RegionGrid
-from camgate.data.dataset import ImageDataset, make_loader
-from camgate.heatmaps.explainers import Explainer
+from camgate.data.dataset import ImageDataset
 from camgate.models.classifier import Classifier
 
 GRID = (8, 8)
@@ -404,9 +404,9 @@ def audited(model: Classifier, manifest: pd.DataFrame) -> tuple[pd.DataFrame, np
         seed=0,
         max_interventions=1,
     )
-    loader = make_loader(ImageDataset(manifest, model.preprocessing, model.classes), batch_size=16)
-    explainer = Explainer(model, layer="features", method="gradcam")
-    found = heatmap_pass(model, explainer, loader, chosen, progress=lambda done: None)
+    dataset = ImageDataset(manifest, model.preprocessing, model.classes)
+    prepared = Prepared(model, AuditOptions(batch_size=16), manifest, dataset, chosen, "gradcam", ())
+    found = heatmap_pass(prepared, progress=lambda done: None)
     rows = manifest.reset_index(drop=True)
     scores = pd.concat([rows[["image_id", "label", "group"]], found.table], axis=1)
     return scores, found.maps, found.regions

@@ -226,7 +226,7 @@ def test_an_image_that_cannot_be_read_is_left_to_the_audit(
         ("images", 1, {"file_name": ...}, ["images entry 2", "`file_name`"]),
         ("images", 1, {"width": -60}, ["images id 10 (b.png)", "positive"]),
         ("images", 1, {"height": 40.5}, ["images id 10 (b.png)", "positive"]),
-        ("images", 1, {"file_name": "http://host/b.png"}, ["images id 10", "remote"]),
+        ("images", 1, {"file_name": "nothing://host/b.png"}, ["images id 10", "remote address"]),
         ("categories", 1, {"name": " "}, ["categories entry 2", "`name`"]),
         ("categories", 1, {"name": "dog"}, ["categories entry 2", "taken already"]),
     ],

@@ -78,8 +78,8 @@ def test_file_addresses(make_rows: Rows, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("https://host/a.png", "remote address (https://)"),
-        ("s3://bucket/a.png", "download the file"),
+        ("nothing://host/a.png", "Protocol not known: nothing"),
+        ("gs://bucket/a.png", "gs:// gcsfs"),
         ("file://otherhost/a.png", "another machine"),
         ("file:///a.png?x=1", "%3F"),
         ("a\0b.png", "not a path"),

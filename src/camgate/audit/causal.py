@@ -37,7 +37,7 @@ class View(NamedTuple):
 class Images:
     """Row number -> `View`, with a bounded cache."""
 
-    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 512 * 2**20) -> None:
+    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 128 * 2**20) -> None:
         self._dataset = dataset
         self._most_bytes = most_bytes
         self._held = 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from torch.utils.data import Subset
 
+from camgate.audit.preparing import Prepared
+from camgate.audit.profile import each, stage
 from camgate.audit.result import AuditSettings
 from camgate.audit.scores import RegionGrid, regions_on_grid, score_maps, status_of
-from camgate.data.dataset import Batch
+from camgate.data.dataset import Batch, make_loader
 from camgate.heatmaps.explainers import Explainer
-from camgate.heatmaps.handed_in import HandedIn
+from camgate.heatmaps.handed_in import HandedIn, explainer_of
 from camgate.models.classifier import Classifier
 
 
@@ -30,47 +33,55 @@ class Pass:
     maps: np.ndarray
     regions: RegionGrid
 
+    @classmethod
+    def join(cls, parts: Sequence[Pass]) -> Pass:
+        """Passes over one row after the other."""
+        return cls(
+            pd.concat([part.table for part in parts], ignore_index=True),
+            np.concatenate([part.maps for part in parts]),
+            RegionGrid.join([part.regions for part in parts]),
+        )
 
-def heatmap_pass(
-    model: Classifier,
-    explainer: Explainer | HandedIn,
-    batches: Iterable[Batch],
-    settings: AuditSettings,
-    *,
-    progress: Callable[[int], None],
-) -> Pass:
+
+def scored_batches(prepared: Prepared, rows: Sequence[int] | None = None) -> Iterator[Pass]:
+    """Explain and score every image once, a batch at a time, in constant memory.
+
+    Args:
+        prepared: the audit before its first heatmap.
+        rows: positions in its rows, in the order wanted; None takes all.
+
+    Raises:
+        ModelError: see `Explainer`.
+    """
+    options = prepared.options
+    dataset = prepared.dataset if rows is None else Subset(prepared.dataset, rows)
+    loader = make_loader(dataset, batch_size=options.batch_size, workers=options.workers)
+    explainer = explainer_of(prepared.model, prepared.explained, prepared.settings.target_layer)
+    with explainer:
+        for batch in each("reading", loader):
+            yield _score_batch(prepared.model, explainer, batch, prepared.settings)
+
+
+def heatmap_pass(prepared: Prepared, *, progress: Callable[[int], None]) -> Pass:
     """Explain and score every image once.
 
     Args:
-        model: the classifier.
-        explainer: of the model, not entered yet.
-        batches: batches of an unshuffled `ImageDataset`.
-        settings: method, layer, target, tolerance.
+        prepared: the audit before its first heatmap.
         progress: called with the number of images done.
     """
-    maps: list[np.ndarray] = []
-    regions: list[RegionGrid] = []
-    tables: list[pd.DataFrame] = []
+    parts: list[Pass] = []
     done = 0
     progress(0)
-    with explainer:
-        for batch in batches:
-            table, batch_maps, batch_regions = _score_batch(model, explainer, batch, settings)
-            tables.append(table)
-            maps.append(batch_maps)
-            regions.append(batch_regions)
-            done += len(table)
-            progress(done)
-    return Pass(
-        pd.concat(tables, ignore_index=True),
-        np.concatenate(maps),
-        RegionGrid.join(regions),
-    )
+    for part in scored_batches(prepared):
+        parts.append(part)
+        done += len(part.table)
+        progress(done)
+    return Pass.join(parts)
 
 
 def _score_batch(
     model: Classifier, explainer: Explainer | HandedIn, batch: Batch, settings: AuditSettings
-) -> tuple[pd.DataFrame, np.ndarray, RegionGrid]:
+) -> Pass:
     readable = np.array([fault is None for fault in batch.faults])
     count = len(readable)
     maps = np.zeros((count, *settings.map_size), dtype=np.float32)
@@ -80,10 +91,11 @@ def _score_batch(
     label_maps = maps.copy()
     if readable.any():
         labels = batch.labels[readable]
-        heat = explainer(batch.images[readable], None if settings.target == "predicted" else labels)
-        maps[readable] = label_maps[readable] = np.asarray(heat.maps)
-        if (heat.targets != labels).any():
-            label_maps[readable] = np.asarray(explainer.maps_for(labels))
+        with stage("network"):
+            heat = explainer(batch.images[readable], None if settings.target == "predicted" else labels)
+            maps[readable] = label_maps[readable] = np.asarray(heat.maps)
+            if (heat.targets != labels).any():
+                label_maps[readable] = np.asarray(explainer.maps_for(labels))
         names = np.array(model.classes, dtype=object)
         probabilities = np.asarray(heat.logits.softmax(dim=1))
         predicted[readable] = names[probabilities.argmax(axis=1)]
@@ -119,4 +131,6 @@ def _score_batch(
             "status": status,
         }
     )
-    return table, maps, regions_on_grid(regions, voids, settings.map_size)
+    cells = regions_on_grid(regions, voids, settings.map_size)
+    # Half the bytes for what is kept of every image; the scores above are from the full precision.
+    return Pass(table, maps, RegionGrid(cells.valid.astype(np.float32), cells.counted.astype(np.float32)))

@@ -88,7 +88,7 @@ def grow(valid: np.ndarray, tolerance: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RegionGrid:
-    """Valid regions on the grid of a map, each array float64 `(B, h, w)`, 0..1.
+    """Valid regions on the grid of a map, each array float `(B, h, w)`, 0..1.
 
     Attributes:
         counted: share of each cell that is not void; void pixels belong to neither side.
@@ -113,7 +113,7 @@ class RegionGrid:
             float64 `(B,)`, 0..1; NaN where no mass counts.
         """
         invalid = (maps * self.invalid(tolerance)).sum(axis=(1, 2))
-        mass = (maps * self.counted).sum(axis=(1, 2))
+        mass = (maps * self.counted).sum(axis=(1, 2), dtype=np.float64)
         return np.asarray(np.divide(invalid, mass, out=np.full(len(mass), np.nan), where=mass > 0))
 
     def take(self, rows: np.ndarray) -> RegionGrid:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from camgate.errors import InputError
+from camgate.storage import check_address, is_remote, join
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -44,12 +48,12 @@ def not_unicode(text: str) -> str | None:
     return None
 
 
-def locate(cell: Any, root: Path) -> str:
-    """The absolute path that a cell names.
+def locate(cell: Any, root: Path | str) -> str:
+    """The absolute path, or the URL, that a cell names.
 
     Args:
-        cell: a path, relative to `root` or absolute, or a `file://` URI.
-        root: absolute folder.
+        cell: a path, relative to `root` or absolute, a `file://` URI, or a URL that fsspec knows.
+        root: absolute folder, or a folder's URL.
 
     Raises:
         ValueError: the cell is no path (the text says why, without row or column).
@@ -63,12 +67,15 @@ def locate(cell: Any, root: Path) -> str:
         raise ValueError(why)
     scheme = _SCHEME.match(text)
     if scheme is None:
+        if is_remote(root) and not os.path.isabs(text):
+            return join(str(root), posixpath.normpath(text))
         return os.path.normpath(os.path.join(root, text))
     if scheme[1].lower() != "file":
-        raise ValueError(
-            f"{text!r} is a remote address ({scheme[1]}://), which is not read yet; "
-            "download the file and give its path"
-        )
+        try:
+            check_address(text)
+        except InputError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return text
     parts = urlsplit(text)
     if parts.netloc not in {"", "localhost"}:
         raise ValueError(f"{text!r} names another machine ({parts.netloc}); give a local path")

@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from camgate.data.arrays import MAGIC, SUFFIX, read_array, read_header
 from camgate.errors import InputError
+from camgate.storage import is_remote, read_bytes
 
 StrPath = str | PathLike[str]
 
@@ -205,7 +206,7 @@ def _decode(path: StrPath, page: int = 0) -> tuple[Image.Image, str | None]:
     """The decoded, upright frame and the name of its file format."""
     try:
         check_regular(path)
-        with Image.open(path) as picture:
+        with Image.open(_opened(path)) as picture:
             kind = picture.format
             if page:
                 picture.seek(page)
@@ -225,11 +226,23 @@ def check_regular(path: StrPath) -> None:
         UnreadableImage: it is one.
         OSError: it is not there.
     """
-    if isinstance(path, io.BytesIO):
+    if isinstance(path, io.BytesIO) or is_remote(path):
         return
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UnreadableImage(f"{path}: no regular file (a pipe or a device).")
+
+
+def _opened(path: StrPath) -> StrPath | io.BytesIO:
+    """What Pillow opens: the path, or the bytes of a remote file."""
+    if not is_remote(path):
+        return path
+    try:
+        return io.BytesIO(read_bytes(path))
+    except FileNotFoundError:
+        raise
+    except (OSError, InputError) as error:
+        raise UnreadableImage(f"{path}: cannot be read ({str(error).removesuffix('.')}).") from error
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -270,7 +283,7 @@ def _eight_bits(values: NDArray[np.generic], path: StrPath) -> NDArray[np.uint8]
 
 
 def _pages(path: StrPath) -> int:
-    with Image.open(path) as picture:
+    with Image.open(_opened(path)) as picture:
         return int(getattr(picture, "n_frames", 1))
 
 
@@ -286,7 +299,8 @@ def _open_array(path: StrPath) -> Iterator[BinaryIO]:
     """The open file; every fault while it is read names it."""
     try:
         check_regular(path)
-        with io.BytesIO(path.getvalue()) if isinstance(path, io.BytesIO) else open(path, "rb") as stream:
+        opened = io.BytesIO(path.getvalue()) if isinstance(path, io.BytesIO) else _opened(path)
+        with opened if isinstance(opened, io.BytesIO) else open(opened, "rb") as stream:
             yield stream
     except UnreadableImage:
         raise

@@ -21,6 +21,7 @@ from camgate.data.rle import is_region_cell
 from camgate.data.splits import audited_rows, training_rows
 from camgate.data.zones import zones_from_json, zones_to_json
 from camgate.errors import InputError, ManifestError, some_of
+from camgate.storage import is_remote
 
 __all__ = ["audited_rows", "data_digest", "manifest_classes", "training_rows", "validate_manifest"]
 
@@ -44,16 +45,17 @@ def validate_manifest(
 ) -> pd.DataFrame:
     """Check a manifest and bring it to its canonical form. Validating the result again changes nothing.
 
-    Of the files only headers are read. An image whose header cannot be read is no fault here: it is
-    logged, and counted as unreadable by whoever decodes it, so that one bad file does not end a run.
+    Of the files only headers are read, and of remote ones nothing. An image whose header cannot be read is
+    no fault here: it is logged, and counted as unreadable by whoever decodes it, so that one bad file does
+    not end a run.
 
     Args:
-        frame: columns `image` (path or `file://` address) and `label`; optionally `image_id`, `region`
+        frame: columns `image` (path, or a URL that fsspec knows) and `label`; optionally `image_id`, `region`
             (mask file, non-zero = valid; or run-length encoded, see `camgate.data.rle`), `split`, `group`,
             `zone`, `region_rule`, and `crop` (`left,top,right,bottom`, the row is that window of the image;
             only with different windows may an image occur twice); others are kept as they are.
         source: name for messages, e.g. the file.
-        root: folder that relative paths start from; None: the working directory.
+        root: folder (or its URL) that relative paths start from; None: the working directory.
         classes: the labels a model knows. Then every label must be one of them, and each of them must
             have an image.
         check_files: look for the files and compare region and image size.
@@ -67,7 +69,7 @@ def validate_manifest(
         ManifestError: with all faults; each names row and column.
     """
     _check_columns(frame, source)
-    base = Path(root if root is not None else ".").absolute()
+    base = str(root) if is_remote(root) else Path(root if root is not None else ".").absolute()
     numbers = list(rows) if rows is not None else list(range(1, len(frame) + 1))
     result = frame.reset_index(drop=True)
     faults: list[tuple[int, str]] = []
@@ -151,7 +153,7 @@ def _check_columns(frame: pd.DataFrame, source: str) -> None:
             _log.warning("%s: column %r is not used; did you mean %r?", source, near[0], wanted)
 
 
-def _paths(cells: list[Any], column: str, root: Path, fault: Any) -> list[str | None]:
+def _paths(cells: list[Any], column: str, root: Path | str, fault: Any) -> list[str | None]:
     """Absolute paths; blank cells are None (a fault for `image`), encoded regions stay as they are."""
     paths: list[str | None] = []
     for position, cell in enumerate(cells):
@@ -200,10 +202,11 @@ def _repeated(cells: Sequence[str | None], column: str, numbers: list[int], faul
                 fault(position, column, f"{cell!r} is in row {numbers[before]} already")
 
 
-def _make_ids(images: Sequence[str | None], crops: Sequence[Crop | None], root: Path) -> list[str]:
+def _make_ids(images: Sequence[str | None], crops: Sequence[Crop | None], root: Path | str) -> list[str]:
     """Relative path without suffix; with suffix where two would be equal; then the window, if any."""
+    images = [path and _as_local(path) for path in images]
     present = [path for path in images if path]
-    start = str(root)
+    start = _as_local(str(root))
     if present and any(not path.startswith(start.rstrip(os.sep) + os.sep) for path in present):
         start = os.path.commonpath([os.path.dirname(path) for path in present])
     relative = [PurePath(os.path.relpath(path, start)) if path else PurePath("") for path in images]
@@ -215,6 +218,11 @@ def _make_ids(images: Sequence[str | None], crops: Sequence[Crop | None], root: 
         (name if counts[name] == 1 and name not in taken else full) + (f"#{crop}" if crop else "")
         for name, full, crop in zip(short, whole, crops, strict=True)
     ]
+
+
+def _as_local(path: str) -> str:
+    """A URL as if it were a path, so that ids come out alike wherever the files are."""
+    return "/" + path.replace("://", "/", 1) if is_remote(path) else path
 
 
 def _crops(cells: list[Any], fault: Any) -> list[Crop | None]:
@@ -239,7 +247,7 @@ def _rules(cells: list[Any], fault: Any) -> list[str | None]:
     return [text or None for text in texts]
 
 
-def _zones(cells: list[Any], root: Path, fault: Any) -> list[str | None]:
+def _zones(cells: list[Any], root: Path | str, fault: Any) -> list[str | None]:
     """Zone cells with absolute mask paths; equal cells are read once."""
     seen: dict[str, str | None] = {}
     texts: list[str | None] = []

@@ -17,6 +17,7 @@ from camgate.data.regions import RegionRule, apply_region_rule
 from camgate.data.sources import load_data
 from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError, ManifestError
+from camgate.storage import is_remote
 
 
 class DataOptions(BaseModel):
@@ -85,7 +86,7 @@ def read_data(
     if how.zone is not None:
         manifest = apply_zone(manifest, how.zone)
     if how.within is not None:
-        _confine(manifest, Path(path), how.within)
+        _confine(manifest, path, how.within)
     if how.camera is not None:
         manifest = camera_regions(manifest, how.camera)
     if how.region is not None:
@@ -93,7 +94,10 @@ def read_data(
     return manifest
 
 
-def _confine(manifest: pd.DataFrame, source: Path, within: str | bool) -> None:
+def _confine(manifest: pd.DataFrame, address: str | os.PathLike[str], within: str | bool) -> None:
+    if is_remote(address):
+        raise InputError("within: is for data in folders; for remote data, use access rights")
+    source = Path(address)
     own = source if source.is_dir() else source.parent
     folder = str((own if within is True else Path(str(within))).absolute())
     if not os.path.isdir(folder):

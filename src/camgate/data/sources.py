@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.data.tables import parse_csv, parse_parquet
 from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError, ManifestError
+from camgate.storage import folder_of, is_remote, read_bytes
 
 SPLITS = frozenset({"train", "val", "validation", "test"})
 _PARQUET = frozenset({".parquet", ".pq"})
@@ -94,7 +95,7 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
     is blank. In Parquet, integers read the same way.
 
     Args:
-        path: `.csv` (UTF-8, separated by commas) or `.parquet`.
+        path: `.csv` (UTF-8, separated by commas) or `.parquet`; a file, or a URL that fsspec knows.
         zone: fixed zone(s) of the camera, on top of a column `zone`.
 
     Returns:
@@ -105,37 +106,38 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
         ManifestError: faults in it; rows are named as a text editor numbers them (CSV, header = 1), or
             counted from 1 (Parquet).
     """
-    file = Path(path).absolute()
-    suffix = file.suffix.lower()
+    file = str(path) if is_remote(path) else str(Path(path).absolute())
+    suffix = PurePath(file).suffix.lower()
     if suffix != ".csv" and suffix not in _PARQUET:
         raise InputError(
             f"{file}: a manifest is a .csv or a .parquet file, not {suffix or 'one without suffix'}."
         )
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except FileNotFoundError:
         raise InputError(f"{file}: no such manifest.") from None
     except OSError as error:
-        raise InputError(f"{file}: the manifest cannot be read ({error.strerror}).") from error
+        raise InputError(f"{file}: the manifest cannot be read ({error.strerror or error}).") from error
     rows: list[int] | None = None
+    root = folder_of(file) if is_remote(file) else os.path.dirname(file)
     if suffix == ".csv":
-        frame, rows = parse_csv(content, str(file))
+        frame, rows = parse_csv(content, file)
     else:
-        frame = parse_parquet(content, str(file))
+        frame = parse_parquet(content, file)
     if zone is not None:
         # First without files: faults in the file's own zone cells are to be collected with all others.
-        frame = validate_manifest(frame, source=str(file), root=file.parent, rows=rows, check_files=False)
+        frame = validate_manifest(frame, source=file, root=root, rows=rows, check_files=False)
         frame = apply_zone(frame, zone)
-    return validate_manifest(frame, source=str(file), root=file.parent, rows=rows)
+    return validate_manifest(frame, source=file, root=root, rows=rows)
 
 
 def load_data(path: StrPath, *, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Read data in whatever known layout it has.
 
     Args:
-        path: a `.csv` or `.parquet` manifest, a COCO `.json` file, a YOLO `.yaml` file, or a folder that
-            holds `manifest.csv` or `manifest.parquet`, or `data.yaml` (YOLO), or `Annotations/` and
-            `JPEGImages/` (Pascal VOC), or `images/` and (optionally) `masks/`, or class sub-folders.
+        path: a `.csv` or `.parquet` manifest (also by URL), a COCO `.json` file, a YOLO `.yaml` file, or a
+            folder that holds `manifest.csv` or `manifest.parquet`, or `data.yaml` (YOLO), or `Annotations/`
+            and `JPEGImages/` (Pascal VOC), or `images/` and (optionally) `masks/`, or class sub-folders.
         options: keyword arguments for the layout's reader, e.g. `{"multiple": "largest"}` for `load_coco`.
 
     Returns:
@@ -144,7 +146,7 @@ def load_data(path: StrPath, *, options: Mapping[str, Any] | None = None) -> pd.
     Raises:
         InputError: nothing of that kind is there, or an option that its reader does not have.
     """
-    reader, arguments = _reader(Path(path).absolute())
+    reader, arguments = _reader(path)
     given = dict(options or {})
     known = [name for name in inspect.signature(reader).parameters if name not in arguments]
     for name in given:
@@ -157,8 +159,11 @@ def load_data(path: StrPath, *, options: Mapping[str, Any] | None = None) -> pd.
     return reader(**arguments, **given)
 
 
-def _reader(place: Path) -> tuple[Callable[..., pd.DataFrame], dict[str, Path]]:
+def _reader(path: StrPath) -> tuple[Callable[..., pd.DataFrame], dict[str, Any]]:
     """Who reads this, and what it is to be called with."""
+    if is_remote(path):
+        return load_manifest, {"path": path}
+    place = Path(path).absolute()
     suffix = place.suffix.lower()
     if not place.is_dir() and suffix == ".json":
         return load_coco, {"annotations": place}

@@ -1,0 +1,227 @@
+"""Shards: complete or absent, done once, and together the same audit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import camgate
+import shard_worker
+from camgate.audit.result import AuditResult
+from camgate.audit.runner import audit
+from camgate.audit.shards import Shard, audit_in_shards, merge_shards, score_shard, shard_name, shard_of
+from camgate.audit.summary import summarise
+from camgate.data.manifest import validate_manifest
+from camgate.data.preprocessing import Preprocessing
+from camgate.errors import InputError
+from camgate.gate.judge import judge
+from camgate.models.builders import resnet_small
+from camgate.models.classifier import Classifier
+from camgate.scenes.dataset import CLASSES, write_scenes
+
+CHEAP: dict[str, Any] = {"draws": 1, "max_interventions": 12, "gallery_worst": 3, "gallery_sample": 3}
+
+
+@pytest.fixture(scope="module")
+def net() -> Classifier:
+    torch.manual_seed(3)
+    return _net()
+
+
+def _net() -> Classifier:
+    return Classifier(
+        resnet_small(4),
+        CLASSES,
+        Preprocessing(size=(64, 64)),
+        target_layer="stage3",
+        builder="resnet_small",
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return write_scenes(tmp_path_factory.mktemp("data") / "scenes", per_class=20, seed=5, size=64, coco=False)
+
+
+def same(left: AuditResult, right: AuditResult) -> None:
+    pd.testing.assert_frame_equal(left.scores, right.scores, check_dtype=False, atol=1e-5, rtol=0)
+    assert left.data_digest == right.data_digest
+    assert left.settings == right.settings
+    assert (left.warnings, left.region_free) == (right.warnings, right.region_free)
+    assert left.baselines == pytest.approx(right.baselines, abs=1e-6)
+    assert (left.interventions is None) == (right.interventions is None)
+    if left.interventions is not None and right.interventions is not None:
+        pd.testing.assert_frame_equal(left.interventions, right.interventions, atol=1e-5, rtol=0)
+    assert [item.image_id for item in left.gallery] == [item.image_id for item in right.gallery]
+    a, b = judge(left), judge(right)
+    assert a.status == b.status
+    assert [check.reason for check in a.checks] == [check.reason for check in b.checks]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 80])
+def test_merged_shards_are_the_audit(
+    net: Classifier, rows: pd.DataFrame, tmp_path: Path, shards: int
+) -> None:
+    whole = audit(net, rows, **CHEAP)
+    merged = audit_in_shards(net, rows, shards=shards, folder=tmp_path / "parts", **CHEAP)
+    same(whole, merged)
+    # The same rows give the same estimates, whatever way they came.
+    taken = {"scores": whole.scores, "interventions": whole.interventions, "baselines": whole.baselines}
+    rebuilt = AuditResult(**{**merged.__dict__, **taken})
+    mine, theirs = summarise(rebuilt), summarise(whole)
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        known = pytest.approx(value, abs=1e-9, nan_ok=True) if isinstance(value, float) else value
+        assert mine[name] == known, name
+
+
+def test_a_shard_of_an_image_does_not_depend_on_other_images() -> None:
+    names = [f"img/{number}" for number in range(4000)]
+    found = shard_of(names, 8)
+    np.testing.assert_array_equal(shard_of(names[::-1], 8)[::-1], found)
+    np.testing.assert_array_equal(shard_of(names[:100], 8), found[:100])
+    assert np.bincount(found, minlength=8).min() > 400
+    assert shard_of(["img/0"], 2**20).tolist() == [
+        int(hashlib.sha256(b"img/0").hexdigest()[:16], 16) % 2**20  # the same in every version of camgate
+    ]
+
+
+def test_finished_shards_are_not_done_again(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    stages: list[str] = []
+    kept = {"shards": 4, "folder": tmp_path, **CHEAP}
+    first = audit_in_shards(net, rows, **kept)
+    Path(tmp_path, f"{shard_name(2, 4)}.json").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    second = audit_in_shards(net, rows, progress=lambda stage, done, total: stages.append(stage), **kept)
+    assert {stage for stage in stages if stage.startswith("shard-")} == {shard_name(2, 4)}
+    for name, changed in before.items():
+        assert Path(tmp_path, name).stat().st_mtime_ns == changed
+    same(first, second)
+
+
+def test_shards_of_another_audit_are_refused(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    made = [score_shard(net, rows, shard=number, shards=2, **CHEAP) for number in range(2)]
+    with pytest.raises(InputError, match=r"needs each once; missing: \[1\]"):
+        merge_shards(net, rows, made[:1], **CHEAP)
+    with pytest.raises(InputError, match="given: \\[0, 0\\]"):
+        merge_shards(net, rows, [made[0], made[0]], **CHEAP)
+    with pytest.raises(InputError, match="another audit: its settings"):
+        merge_shards(net, rows, made, **CHEAP, tolerance=2)
+    with pytest.raises(InputError, match="another audit: its manifest_digest"):
+        merge_shards(net, rows.iloc[1:], made, **CHEAP)
+    other = _net()
+    with pytest.raises(InputError, match="another audit: its model_digest"):
+        merge_shards(other, rows, made, **CHEAP)
+    with pytest.raises(InputError, match="got 2 of 2"):
+        score_shard(net, rows, shard=2, shards=2)
+
+
+def test_damaged_shards_are_named(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    score_shard(net, rows, shard=0, shards=1, **CHEAP).save(tmp_path)
+    table, mark = (tmp_path / f"{shard_name(0, 1)}{suffix}" for suffix in (".parquet", ".json"))
+    content = table.read_bytes()
+    table.write_bytes(content[:-1] + b"?")
+    with pytest.raises(InputError, match="another SHA-256"):
+        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
+    table.write_bytes(content)
+    mark.write_text(json.dumps({"format": 1}))
+    with pytest.raises(InputError, match="not a shard"):
+        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
+
+
+def test_shards_in_a_store_by_url(net: Classifier, rows: pd.DataFrame) -> None:
+    memory = fsspec.filesystem("memory")
+    for path in [*rows["image"], *rows["region"].dropna()]:
+        memory.pipe_file(f"/bucket{path}", Path(path).read_bytes())
+    remote = rows.assign(
+        image="memory://bucket" + rows["image"],
+        region=["memory://bucket" + cell for cell in rows["region"]],
+    )
+    memory.pipe_file("/bucket/data.csv", remote.to_csv(index=False).encode())
+    manifest = camgate.load_manifest("memory://bucket/data.csv")
+    merged = audit_in_shards(net, manifest, shards=2, folder="memory://bucket/parts", **CHEAP)
+    assert len(memory.ls("/bucket/parts")) == 4
+    same(merged, audit(net, rows, **CHEAP))
+    again = validate_manifest(manifest.drop(columns="image_id"))
+    assert again["image_id"].tolist() == validate_manifest(rows.drop(columns="image_id"))["image_id"].tolist()
+
+
+def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> None:
+    model, manifest, folder, log = (
+        str(tmp_path / name) for name in ("model", "rows.parquet", "parts", "log")
+    )
+    net.save(model)
+    rows.to_parquet(manifest)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["shard_worker", "torchvision"])
+    shards = 12
+
+    def start() -> Any:
+        arguments = (model, manifest, folder, log, shards, CHEAP)
+        process = context.Process(target=shard_worker.run, args=arguments)
+        process.start()
+        return process
+
+    begin = time.monotonic()
+    whole = start()
+    whole.join(300)
+    assert whole.exitcode == 0
+    longest = time.monotonic() - begin
+    reference = AuditResult.load(Path(folder, "audit"))
+    chance = random.Random(7)
+    killed = cost = 0
+    while killed < count:
+        Path(log).write_text("")
+        folder = str(tmp_path / f"parts{killed}")
+        finished: dict[str, bytes] = {}
+        while killed < count:
+            lines, process = len(Path(log).read_text().splitlines()), start()
+            if killed % 2:  # at any moment
+                process.join(chance.uniform(0, longest))
+            else:  # in one of the next shards
+                wanted = lines + chance.randint(1, 4)
+                while process.is_alive() and len(Path(log).read_text().splitlines()) < wanted:
+                    time.sleep(0.002)
+                process.join(chance.uniform(0, 0.03))
+            if process.exitcode is not None:
+                assert process.exitcode == 0
+                break
+            process.kill()
+            process.join()
+            killed += 1
+            now = {path.name: path.read_bytes() for path in Path(folder).glob("shard-*.json")}
+            assert finished.items() <= now.items()  # nothing finished is lost or changed
+            for number in range(shards):
+                if f"{shard_name(number, shards)}.json" in now:
+                    Shard.load(folder, number, shards)  # complete, or an error
+            finished = now
+        else:
+            process = start()
+            process.join(300)
+            assert process.exitcode == 0
+        starts = [line.split()[0] for line in Path(log).read_text().splitlines()]
+        processes = len({line.split()[1] for line in Path(log).read_text().splitlines()})
+        cost += len(starts) - shards
+        assert len(starts) - shards <= processes  # each kill costs one shard at most
+        same(reference, AuditResult.load(Path(folder, "audit")))
+    assert cost > 0  # else nothing was killed in the middle of one
+
+
+def test_a_kill_costs_one_shard_at_most(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    kills(net, rows, tmp_path, 10)
+
+
+@pytest.mark.long
+def test_fifty_kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    kills(net, rows, tmp_path, 50)

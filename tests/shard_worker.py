@@ -1,0 +1,34 @@
+"""An audit in shards in a process of its own, for tests that kill it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from camgate.audit.shards import audit_in_shards
+from camgate.models.classifier import Classifier
+
+
+def run(model: str, manifest: str, folder: str, log: str, shards: int, options: dict[str, Any]) -> None:
+    """Audit, and note each start of a shard as a line of the log."""
+    torch.set_num_threads(1)
+    with open(log, "a", encoding="utf-8") as lines:
+
+        def note(stage: str, done: int, total: int) -> None:
+            if stage.startswith("shard-") and done == 0:
+                lines.write(f"{stage} {os.getpid()}\n")
+                lines.flush()
+
+        result = audit_in_shards(
+            Classifier.load(model),
+            pd.read_parquet(manifest),
+            shards=shards,
+            folder=folder,
+            progress=note,
+            **options,
+        )
+        result.save(Path(folder, "audit"))
