@@ -49,7 +49,7 @@ def audit_heatmaps(
     seed: int | None = None,
     max_interventions: int = 1000,
     batch_size: int = 32,
-    workers: int = 0,
+    workers: int | None = None,
     gallery_worst: int = 24,
     gallery_sample: int = 24,
     allow_code: bool = False,

@@ -36,7 +36,7 @@ def audit_champion(
     classes: list[str] | None = None,
     preprocessing: Preprocessing | None = None,
     batch_size: int = 32,
-    workers: int = 0,
+    workers: int | None = None,
     allow_code: bool = False,
     allow_pickle: bool = False,
     experiment: str | None = None,

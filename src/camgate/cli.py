@@ -81,7 +81,9 @@ def audit(
     data_options: DataOptions = None,
     spec: Spec = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
-    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Loader processes; by default what suits the machine.")
+    ] = None,
     shards: Annotated[
         int | None,
         typer.Option(help="Audit in so many shards; those that --parts holds are not done again."),

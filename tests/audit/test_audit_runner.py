@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import camgate
+from camgate.audit.evaluated import evaluate_audit
 from camgate.audit.result import INTERVENTION_COLUMNS, SCORE_COLUMNS, AuditResult
 from camgate.audit.runner import audit, derive_seed
 from camgate.audit.summary import background_gap, summarise
@@ -20,6 +21,7 @@ from camgate.data.regions import RegionRule, apply_region_rule
 from camgate.data.rle import region_cell
 from camgate.errors import InputError, ManifestError, ModelError
 from camgate.models.classifier import Classifier
+from camgate.models.evaluation import evaluate_classifier
 
 
 def test_a_model_that_reads_the_wall_is_seen_by_map_and_by_swap(
@@ -317,3 +319,16 @@ def test_a_changed_region_is_told(reads_wall: Classifier, fair_data: pd.DataFram
     assert (after.scores["invalid_area_raw"] < before.scores["invalid_area_raw"]).all()
     assert "In 60 of 60 images masks are grown by 5 % of the shorter side." in after.warnings
     assert not any("masks" in warning for warning in before.warnings)
+
+
+def test_the_evaluation_needs_no_pass_of_its_own(
+    reads_wall: Classifier, fair_data: pd.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    rows = fair_data.assign(image=[str(tmp_path / "broken.png"), *fair_data["image"][1:]])
+    result = audit(reads_wall, rows, interventions=False, sanity=False)
+    shared, own = evaluate_audit(result), evaluate_classifier(reads_wall, rows)
+    assert shared.unreadable == 1
+    assert shared.metrics() == pytest.approx(own.metrics(), abs=1e-6)
+    pd.testing.assert_frame_equal(shared.confusion, own.confusion)
+    pd.testing.assert_frame_equal(shared.per_class, own.per_class)

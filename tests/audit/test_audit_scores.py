@@ -231,6 +231,13 @@ def test_averaging_onto_the_grid_keeps_the_area(h: int, w: int, gh: int, gw: int
     assert region_on_grid(region, (gh, gw)).mean() == pytest.approx(region.mean(), abs=1e-9)
 
 
+@pytest.mark.parametrize("cell", [1, 3, 300])
+def test_cells_of_whole_pixels_are_counted_to_the_same_share(cell: int) -> None:
+    region = np.random.default_rng(cell).random((2, 2 * cell, 3 * cell)) < 0.9
+    slow = region.reshape(2, 2, cell, 3, cell).mean(axis=(2, 4))
+    np.testing.assert_allclose(region_on_grid(region, (2, 3)), slow, atol=1e-12)
+
+
 def test_growing_never_shrinks_and_zero_leaves_shares() -> None:
     valid = np.random.default_rng(1).random((3, 6, 6)) * (np.random.default_rng(2).random((3, 6, 6)) < 0.2)
     assert np.array_equal(grow(valid, 0), valid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from data_pictures import SIZE, save_region
 from torchvision.transforms import v2
 
-from camgate.data.dataset import Batch, ImageDataset, collate, make_loader
+from camgate.data.dataset import Batch, ImageDataset, collate, loader_workers, make_loader
 from camgate.data.images import read_image, read_mask
 from camgate.data.manifest import audited_rows, manifest_classes, validate_manifest
 from camgate.data.preprocessing import Preprocessing
@@ -191,3 +192,20 @@ def test_photographs_become_batches(photos_root: Path) -> None:
     assert has_region.tolist() == [bool(read_mask(path).any()) for path in rows["region"]]
     assert has_region[labels == manifest_classes(manifest).index("pedestrian")].all()
     assert has_region[labels == manifest_classes(manifest).index("empty")].float().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("images", "device", "cores", "workers"),
+    [
+        (100, "cpu", 64, 0),
+        (5000, "cpu", 2, 0),
+        (5000, "cpu", 16, 4),
+        (5000, "cuda", 8, 7),
+        (5000, "cuda", 64, 16),
+    ],
+)
+def test_workers_suit_the_machine(
+    images: int, device: str, cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert loader_workers(images, torch.device(device)) == workers

@@ -15,7 +15,7 @@ from camgate.audit.statistics import mean_sample, rate_sample
 from camgate.data.manifest import validate_manifest
 from camgate.errors import ManifestError
 from camgate.gate.judge import judge
-from camgate.models.evaluation import PICTURED, _evaluation, _torchmetrics
+from camgate.models.evaluation import PICTURED, evaluation_of
 from camgate.report.files import write_report, write_verdict
 
 POLICY = {
@@ -167,9 +167,8 @@ def test_confusions_of_many_classes_are_those_that_occur() -> None:
 
     rng = np.random.default_rng(0)
     labels = torch.from_numpy(rng.integers(0, 400, 2000))
-    probabilities = torch.from_numpy(rng.random((2000, 400)))
-    probabilities /= probabilities.sum(dim=1, keepdim=True)
-    found = _evaluation(_torchmetrics(), probabilities, labels, tuple(map(str, range(400))), 0)
+    predicted, confidence = torch.from_numpy(rng.integers(0, 400, 2000)), torch.from_numpy(rng.random(2000))
+    found = evaluation_of(predicted, labels, confidence, classes=tuple(map(str, range(400))))
     assert len(found.confusion) <= 2000
     assert found.confusion["n"].sum() == 2000
     assert len(found._pictured()) == PICTURED

@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
-from torchmetrics.functional import classification
 
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError, ModelError
 from camgate.models.classifier import Classifier
-from camgate.models.evaluation import TRACKED, Evaluation, _evaluation, evaluate_classifier
+from camgate.models.evaluation import TRACKED, Evaluation, evaluate_classifier, evaluation_of
 
 SIZE = Preprocessing(size=(32, 32))
 NAMES = ("ape", "bee", "cow")
@@ -62,7 +61,8 @@ def test_numbers_equal_the_slow_ones(seed: int, count: int, used: int) -> None:
     chance = np.random.default_rng(seed)
     probabilities = chance.dirichlet([0.6] * 3, size=count).astype(np.float32)
     labels = chance.integers(0, used, count)
-    found = _evaluation(classification, torch.from_numpy(probabilities), torch.from_numpy(labels), NAMES, 0)
+    confidence, predicted = torch.from_numpy(probabilities).max(dim=1)
+    found = evaluation_of(predicted, torch.from_numpy(labels), confidence, classes=NAMES)
     wanted = slow(probabilities, labels.tolist())
     for name in ("accuracy", "macro_f1", "calibration_error"):
         assert getattr(found, name) == pytest.approx(wanted[name], abs=1e-5), name
@@ -77,8 +77,8 @@ def test_numbers_equal_the_slow_ones(seed: int, count: int, used: int) -> None:
 
 def test_calibration_error_by_hand() -> None:
     """Two sure and right, two sure of 0.8 and one of them wrong: (2 * 0.1 + 2 * |0.5 - 0.8|) / 4 = 0.2."""
-    probabilities = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.8, 0.2], [0.8, 0.2]])
-    found = _evaluation(classification, probabilities, torch.tensor([0, 1, 0, 1]), ("a", "b"), 0)
+    confidence, predicted = torch.tensor([0.9, 0.9, 0.8, 0.8]), torch.tensor([0, 1, 0, 0])
+    found = evaluation_of(predicted, torch.tensor([0, 1, 0, 1]), confidence, classes=("a", "b"))
     assert found.calibration_error == pytest.approx(0.2, abs=1e-6)
 
 

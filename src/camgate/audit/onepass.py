@@ -12,8 +12,8 @@ from torch.utils.data import Subset
 from camgate.audit.preparing import Prepared
 from camgate.audit.profile import each, stage
 from camgate.audit.result import AuditSettings
-from camgate.audit.scores import RegionGrid, regions_on_grid, score_maps, status_of
-from camgate.data.dataset import Batch, make_loader
+from camgate.audit.scores import RegionGrid, regions_on_grid, score_cells, status_of
+from camgate.data.dataset import Batch, loader_workers, make_loader
 from camgate.heatmaps.explainers import Explainer
 from camgate.heatmaps.handed_in import HandedIn, explainer_of
 from camgate.models.classifier import Classifier
@@ -55,7 +55,10 @@ def scored_batches(prepared: Prepared, rows: Sequence[int] | None = None) -> Ite
     """
     options = prepared.options
     dataset = prepared.dataset if rows is None else Subset(prepared.dataset, rows)
-    loader = make_loader(dataset, batch_size=options.batch_size, workers=options.workers)
+    workers = options.workers
+    if workers is None:
+        workers = loader_workers(len(dataset), prepared.model.device)
+    loader = make_loader(dataset, batch_size=options.batch_size, workers=workers)
     explainer = explainer_of(prepared.model, prepared.explained, prepared.settings.target_layer)
     with explainer:
         for batch in each("reading", loader):
@@ -103,8 +106,13 @@ def _score_batch(
         target[readable] = names[np.asarray(heat.targets)]
     regions = np.asarray(batch.regions)
     voids = None if batch.voids is None else np.asarray(batch.voids)
-    scored = score_maps(maps, regions, voids, tolerance=settings.tolerance)
-    scored_label = score_maps(label_maps, regions, voids, tolerance=settings.tolerance)
+    cells = regions_on_grid(regions, voids, settings.map_size)
+    has_region = np.asarray(batch.has_region)
+    scored = score_cells(maps, cells, has_region, tolerance=settings.tolerance)
+    differs = (label_maps != maps).any()
+    scored_label = (
+        score_cells(label_maps, cells, has_region, tolerance=settings.tolerance) if differs else scored
+    )
     status = np.array(
         [
             status_of(readable=bool(r), has_region=bool(h), below_resolution=bool(b), dead=bool(d))
@@ -131,6 +139,5 @@ def _score_batch(
             "status": status,
         }
     )
-    cells = regions_on_grid(regions, voids, settings.map_size)
     # Half the bytes for what is kept of every image; the scores above are from the full precision.
     return Pass(table, maps, RegionGrid(cells.valid.astype(np.float32), cells.counted.astype(np.float32)))

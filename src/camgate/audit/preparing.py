@@ -50,7 +50,7 @@ class AuditOptions:
     max_interventions: int = 1000
     sanity: bool = True
     batch_size: int = 32
-    workers: int = 0
+    workers: int | None = None
     gallery_worst: int = 24
     gallery_sample: int = 24
 

@@ -36,7 +36,7 @@ def audit(
     max_interventions: int = 1000,
     sanity: bool = True,
     batch_size: int = 32,
-    workers: int = 0,
+    workers: int | None = None,
     gallery_worst: int = 24,
     gallery_sample: int = 24,
     progress: Progress | None = None,
@@ -65,7 +65,7 @@ def audit(
         max_interventions: recipients at most, spread evenly over classes and groups.
         sanity: also hold the maps against those of the network with random weights, on a sample.
         batch_size: images per forward pass; changes no score.
-        workers: loader processes.
+        workers: loader processes; None: what suits the machine, see `loader_workers`.
         gallery_worst: pictures of the highest invalid activation to keep.
         gallery_sample: pictures of a random sample, stratified by class, to keep.
         progress: called with (stage, done, total).

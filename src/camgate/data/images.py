@@ -113,7 +113,7 @@ def _read_rgb(path: StrPath) -> NDArray[np.uint8]:
     if picture.mode in {"P", "PA"}:
         # By way of RGBA: Pillow warns about palettes with transparency otherwise.
         picture = picture.convert("RGBA")
-    return np.array(picture.convert("RGB"), dtype=np.uint8)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.uint8)
 
 
 def _read_bands(path: StrPath, channels: int) -> NDArray[np.uint8]:

@@ -107,7 +107,8 @@ class Explainer:
         self._forget()
         plain_attention = sdpa_kernel(SDPBackend.MATH) if self._method.curved else nullcontext()
         with torch.inference_mode(False), torch.enable_grad(), plain_attention:
-            logits = self._classifier.logits(images)
+            # Up to the layer nothing is differentiated; behind it memory is plain again, see `_start_graph`.
+            logits = self._classifier.logits(images, channels_last=True)
         broken = int((~torch.isfinite(logits)).any(dim=1).sum())
         if broken:
             raise ModelError(
@@ -239,8 +240,9 @@ class Explainer:
         # Two copies: one is what the map is made of, one goes on. An in-place ReLU behind the layer must not
         # change the first. Gradients are switched on here too, for networks with a backbone under no_grad.
         with torch.inference_mode(False), torch.enable_grad():
-            self._leaf = given.detach().clone().requires_grad_()
-            return with_tensor(output, self._leaf.clone())
+            plain = torch.contiguous_format
+            self._leaf = given.detach().clone(memory_format=plain).requires_grad_()
+            return with_tensor(output, self._leaf.clone(memory_format=plain))
 
 
 def _no_map(layer: str, output: Any) -> str:

@@ -18,6 +18,7 @@ from camgate.errors import InputError, ModelError, some_of
 from camgate.models.builders import build
 from camgate.models.checks import check_images, checked_classes, checked_module
 from camgate.models.heads import HEADS, Head, find_head, tensor_of, to_logits
+from camgate.models.memory import takes_channels_last
 from camgate.models.storage import (
     SPEC_FILE,
     Spec,
@@ -75,6 +76,7 @@ class Classifier:
         self.module = module
         self.given_head = head
         self._found_head: Head | None = None
+        self._takes_channels_last: bool | None = None
         self.classes = checked_classes(classes)
         self.preprocessing = preprocessing
         self.target_layer = target_layer
@@ -104,10 +106,8 @@ class Classifier:
         if self.given_head is not None:
             return self.given_head
         if self._found_head is None:
-            shape = (2, self.preprocessing.channels, *self.preprocessing.size)
-            chance = torch.Generator().manual_seed(0)
-            noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=chance)
-            with evaluation_mode(self.module), _explained(shape):
+            noise = self._noise()
+            with evaluation_mode(self.module), _explained(tuple(noise.shape)):
                 self._found_head = find_head(self.module, self._inputs(noise), self.classes)
         return self._found_head
 
@@ -135,11 +135,14 @@ class Classifier:
         # What the digest vouches for: a module changed afterwards is no longer that logged model.
         self._vouched_for = None if digest is None else self._content_digest()
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor, *, channels_last: bool | None = None) -> Tensor:
         """Outputs before softmax, with their graph where gradients are enabled.
 
         Args:
             images: (B, C, h, w) uint8, at the preprocessing's size, on any device.
+            channels_last: hand the batch to the module with channels last in memory, which makes convolutions
+                on a CPU faster and changes outputs in the last digits only. None: where no gradient can be
+                asked for. Never where convolutions are to be differentiated, see `_inputs`.
 
         Returns:
             (B, classes) float32 on the module's device. NaN and infinity are passed on as they are.
@@ -150,16 +153,32 @@ class Classifier:
         """
         check_images(images, self.preprocessing.channels)
         head = self.head
-        batch = self._inputs(images)
+        faster = not torch.is_grad_enabled() if channels_last is None else channels_last
+        on_cpu = self.device.type == "cpu"
+        batch = self._inputs(images, channels_last=faster and on_cpu and self._channels_last())
         with _explained(tuple(batch.shape)):
             outputs = self.module(batch)
         return to_logits(tensor_of(outputs, count=len(images), classes=self.classes), head)
 
-    def _inputs(self, images: Tensor) -> Tensor:
-        batch = self.preprocessing.normalise(images.to(self.device)).to(_floating_type(self.module))
-        # Plain memory: the channels_last kernels of torch 2.14.1 corrupt the heap in the backward pass of
-        # small networks on CPUs with AVX-512.
-        return batch.contiguous()
+    def _inputs(self, images: Tensor, *, channels_last: bool = False) -> Tensor:
+        # Plain memory wherever a backward pass may follow: the channels_last kernels of torch 2.14.1 corrupt
+        # the heap in the backward pass of small networks on CPUs with AVX-512.
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+        moved = images.to(self.device).contiguous(memory_format=memory)
+        return self.preprocessing.normalise(moved).to(_floating_type(self.module))
+
+    def _channels_last(self) -> bool:
+        if self._takes_channels_last is None:
+            noise = self._noise()
+            with evaluation_mode(self.module), _explained(tuple(noise.shape)):
+                inputs = self._inputs(noise)
+                self._takes_channels_last = takes_channels_last(self.module, inputs, self.classes)
+        return self._takes_channels_last
+
+    def _noise(self) -> Tensor:
+        shape = (2, self.preprocessing.channels, *self.preprocessing.size)
+        chance = torch.Generator().manual_seed(0)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=chance)
 
     def probabilities(self, images: Tensor, batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Softmax of the logits, in evaluation mode and without gradients.

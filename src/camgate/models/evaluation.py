@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -132,7 +133,7 @@ def evaluate_classifier(
             `camgate[training]` is missing.
         ModelError: outputs that are not finite.
     """
-    metrics = _torchmetrics()
+    _torchmetrics()  # before the work
     if "split" in manifest and (manifest["split"] == "test").any():
         manifest = manifest[manifest["split"] == "test"].reset_index(drop=True)
     unknown = sorted({str(label) for label in manifest["label"]} - set(classifier.classes))
@@ -142,9 +143,58 @@ def evaluate_classifier(
             f"{some_of(classifier.classes)}"
         )
     probabilities, labels, unreadable = _predict(classifier, manifest, batch_size=batch_size, workers=workers)
+    confidence, predicted = probabilities.max(dim=1)
+    return evaluation_of(predicted, labels, confidence, classes=classifier.classes, unreadable=unreadable)
+
+
+def evaluation_of(
+    predicted: Tensor, labels: Tensor, confidence: Tensor, *, classes: Sequence[str], unreadable: int = 0
+) -> Evaluation:
+    """The numbers, from predictions made already (an audit has them, see `camgate.audit.evaluated`).
+
+    Args:
+        predicted: int64 `(n,)`, positions in `classes`.
+        labels: int64 `(n,)`, positions in `classes`.
+        confidence: float `(n,)`, the probability of the predicted class, 0..1.
+        classes: in the model's order.
+        unreadable: images that were left out.
+
+    Raises:
+        InputError: no image, or the extra `camgate[training]` is missing.
+    """
+    metrics = _torchmetrics()
     if not len(labels):
-        raise InputError(f"none of the {len(manifest)} images can be read: nothing to evaluate")
-    return _evaluation(metrics, probabilities, labels, classifier.classes, unreadable)
+        raise InputError(f"none of the {unreadable} images can be read: nothing to evaluate")
+    how: dict[str, Any] = {"num_classes": len(classes)}
+
+    def each(name: str) -> list[float]:
+        return [float(v) for v in getattr(metrics, name)(predicted, labels, average="none", **how)]
+
+    names = np.array(classes, dtype=object)
+    pairs = pd.DataFrame({"label": labels.numpy(), "predicted": predicted.numpy()})
+    confusion = pairs.groupby(["label", "predicted"]).size().rename("n").reset_index()
+    per_class = pd.DataFrame(
+        {
+            "label": list(classes),
+            "n": np.bincount(pairs["label"], minlength=len(classes)),
+            "precision": each("multiclass_precision"),
+            "recall": each("multiclass_recall"),
+            "f1": each("multiclass_f1_score"),
+        }
+    )
+    # Of each image the error needs the highest probability and whether it is right, no more.
+    error = metrics.binary_calibration_error(
+        confidence, (predicted == labels).long(), n_bins=CALIBRATION_BINS, norm="l1"
+    )
+    return Evaluation(
+        accuracy=float(metrics.multiclass_accuracy(predicted, labels, average="micro", **how)),
+        macro_f1=float(metrics.multiclass_f1_score(predicted, labels, average="macro", **how)),
+        calibration_error=float(error),
+        per_class=per_class,
+        confusion=confusion.assign(label=names[confusion["label"]], predicted=names[confusion["predicted"]]),
+        n=len(labels),
+        unreadable=unreadable,
+    )
 
 
 def _predict(
@@ -166,43 +216,6 @@ def _predict(
             f"the model gives outputs that are not finite (NaN) for {broken} of {len(known)} images"
         )
     return stacked, known, len(manifest) - len(known)
-
-
-def _evaluation(
-    metrics: ModuleType, probabilities: Tensor, labels: Tensor, classes: tuple[str, ...], unreadable: int
-) -> Evaluation:
-    """From probabilities (N, C) and labels (N,) to the numbers."""
-    predicted = probabilities.argmax(dim=1)
-    how: dict[str, Any] = {"num_classes": len(classes)}
-
-    def each(name: str) -> list[float]:
-        return [float(v) for v in getattr(metrics, name)(predicted, labels, average="none", **how)]
-
-    names = np.array(classes, dtype=object)
-    pairs = pd.DataFrame({"label": labels.numpy(), "predicted": predicted.numpy()})
-    confusion = pairs.groupby(["label", "predicted"]).size().rename("n").reset_index()
-    per_class = pd.DataFrame(
-        {
-            "label": list(classes),
-            "n": np.bincount(pairs["label"], minlength=len(classes)),
-            "precision": each("multiclass_precision"),
-            "recall": each("multiclass_recall"),
-            "f1": each("multiclass_f1_score"),
-        }
-    )
-    return Evaluation(
-        accuracy=float(metrics.multiclass_accuracy(predicted, labels, average="micro", **how)),
-        macro_f1=float(metrics.multiclass_f1_score(predicted, labels, average="macro", **how)),
-        calibration_error=float(
-            metrics.multiclass_calibration_error(
-                probabilities, labels, n_bins=CALIBRATION_BINS, norm="l1", **how
-            )
-        ),
-        per_class=per_class,
-        confusion=confusion.assign(label=names[confusion["label"]], predicted=names[confusion["predicted"]]),
-        n=len(labels),
-        unreadable=unreadable,
-    )
 
 
 def _cells(counts: Any) -> list[tuple[tuple[int, int], int]]:

@@ -41,7 +41,7 @@ def find_head(module: nn.Module, inputs: Tensor, classes: Sequence[str]) -> Head
         ModelError: the outputs are no classification, or one with several labels an image.
     """
     last: list[nn.Module] = []
-    with _without_hooks(module), torch.no_grad():
+    with without_hooks(module), torch.no_grad():
         handles = [
             part.register_forward_hook(lambda part, _, __: last.append(part))
             for part in module.modules()
@@ -181,7 +181,7 @@ def _several_labels(module: nn.Module) -> str | None:
 
 
 @contextmanager
-def _without_hooks(module: nn.Module) -> Iterator[None]:
+def without_hooks(module: nn.Module) -> Iterator[None]:
     """Run the module as if nobody listened: a probe must not be taken for the pass that is listened to."""
     names = ("_forward_hooks", "_forward_pre_hooks")
     # Parametrisations of the old style (weight_norm) recompute weights in a pre-hook; these stay as they are.

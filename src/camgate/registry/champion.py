@@ -70,7 +70,7 @@ def rival_of(
     allow_code: bool = False,
     allow_pickle: bool = False,
     batch_size: int = 32,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Progress | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
@@ -93,7 +93,7 @@ def rival_of(
         allow_code: the champion may name a builder by import path, whose code then runs.
         allow_pickle: it may be a model that others logged with pickle.
         batch_size: images per forward pass.
-        workers: loader processes.
+        workers: loader processes; None: what suits the machine.
         progress: called with (stage, done, total).
         tracking_uri: None takes MLflow's own.
         registry_uri: None takes MLflow's own.

@@ -24,10 +24,20 @@ from camgate.registry.digest import MLMODEL
 
 ARTIFACTS = "artifacts"
 ENTRY = "serving.py"
-SHIPPED = ("__init__.py", "_version.py", "errors.py", "files.py", "data", "models")
+SHIPPED = ("__init__.py", "_version.py", "errors.py", "files.py", "storage.py", "data", "models")
 """Parts of the package that predicting needs; nothing that audits, gates or promotes."""
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "torch", "torchvision")
+REQUIREMENTS = (
+    "fsspec",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "torch",
+    "torchvision",
+)
 
 _NO_BYTECODE = (
     "A file in place of this folder keeps Python from storing bytecode here: the digest of a logged model "
