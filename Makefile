@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-heatmaps bench-verdicts bench-frozen bench-classes bench-report bench-efficacy bench-coverage architectures picture docs constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-speed bench-efficacy bench-coverage architectures picture docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,9 +71,6 @@ constraints: ## resolve pyproject.toml afresh and write constraints.txt
 bench-scenes: $(STAMP) ## scenes rendered per second
 	$(BIN)/python benchmarks/scenes_speed.py
 
-bench-heatmaps: $(STAMP) ## cost of a heatmap relative to a plain forward pass
-	$(BIN)/python benchmarks/heatmap_speed.py
-
 bench-frozen: $(STAMP) ## epochs of the whole network relative to the last layer alone
 	$(BIN)/python benchmarks/frozen_backbone.py
 
@@ -82,6 +79,12 @@ bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
 
 bench-report: $(STAMP) ## how soon the report of 10,000 images can be used (needs chromium)
 	$(BIN)/python benchmarks/report_speed.py
+
+bench-speed: $(STAMP) ## what an audit costs against prediction and other tools, into docs/speed.md (half an hour)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-deps quantus==0.6.0  # it asks for an opencv that breaks ours
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/memory.py
 
 bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped; VIDEO=vtest.avi for real photographs)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

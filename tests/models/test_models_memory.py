@@ -75,7 +75,7 @@ def test_maps_are_those_of_plain_memory_and_nothing_is_differentiated_in_the_oth
     module = resnet_small(3).eval()
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     found, plain = classifier(module), classifier(module)
-    plain._takes_channels_last = False
+    plain.takes_channels_last = False
     behind: list[bool] = []
     with Explainer(found, layer=layer, method="hirescam") as explainer:
         for name, part in module.named_modules():
@@ -84,7 +84,7 @@ def test_maps_are_those_of_plain_memory_and_nothing_is_differentiated_in_the_oth
         heat = explainer(images)
     with Explainer(plain, layer=layer, method="hirescam") as explainer:
         wanted = explainer(images)
-    assert found._takes_channels_last
+    assert found.takes_channels_last
     assert all(behind)
     assert behind or layer == "stage3"
     torch.testing.assert_close(heat.logits, wanted.logits, rtol=1e-5, atol=1e-6)

@@ -234,7 +234,9 @@ def _copy(model: Classifier) -> Classifier:
         module = copy.deepcopy(model.module)
     except Exception as error:
         raise ModelError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
-    return Classifier(module, model.classes, model.preprocessing, head=model.head)
+    made = Classifier(module, model.classes, model.preprocessing, head=model.head)
+    made.takes_channels_last = model.takes_channels_last  # found once
+    return made
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:

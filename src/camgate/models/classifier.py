@@ -76,7 +76,7 @@ class Classifier:
         self.module = module
         self.given_head = head
         self._found_head: Head | None = None
-        self._takes_channels_last: bool | None = None
+        self._faster_format: bool | None = None
         self.classes = checked_classes(classes)
         self.preprocessing = preprocessing
         self.target_layer = target_layer
@@ -95,6 +95,23 @@ class Classifier:
         """Device of the module's first parameter or buffer."""
         tensor = next(chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def takes_channels_last(self) -> bool:
+        """Whether batches may have their channels last in memory; found once, by noise, on a CPU.
+
+        Raises:
+            ModelError: the module fails on images of the preprocessing's size.
+        """
+        if self._faster_format is None:
+            noise = self._noise()
+            with evaluation_mode(self.module), _explained(tuple(noise.shape)):
+                self._faster_format = takes_channels_last(self.module, self._inputs(noise), self.classes)
+        return self._faster_format
+
+    @takes_channels_last.setter
+    def takes_channels_last(self, known: bool) -> None:
+        self._faster_format = known
 
     @property
     def head(self) -> Head:
@@ -154,8 +171,8 @@ class Classifier:
         check_images(images, self.preprocessing.channels)
         head = self.head
         faster = not torch.is_grad_enabled() if channels_last is None else channels_last
-        on_cpu = self.device.type == "cpu"
-        batch = self._inputs(images, channels_last=faster and on_cpu and self._channels_last())
+        faster = faster and self.device.type == "cpu" and self.takes_channels_last
+        batch = self._inputs(images, channels_last=faster)
         with _explained(tuple(batch.shape)):
             outputs = self.module(batch)
         return to_logits(tensor_of(outputs, count=len(images), classes=self.classes), head)
@@ -166,14 +183,6 @@ class Classifier:
         memory = torch.channels_last if channels_last else torch.contiguous_format
         moved = images.to(self.device).contiguous(memory_format=memory)
         return self.preprocessing.normalise(moved).to(_floating_type(self.module))
-
-    def _channels_last(self) -> bool:
-        if self._takes_channels_last is None:
-            noise = self._noise()
-            with evaluation_mode(self.module), _explained(tuple(noise.shape)):
-                inputs = self._inputs(noise)
-                self._takes_channels_last = takes_channels_last(self.module, inputs, self.classes)
-        return self._takes_channels_last
 
     def _noise(self) -> Tensor:
         shape = (2, self.preprocessing.channels, *self.preprocessing.size)
