@@ -134,6 +134,11 @@ def test_numbers(value: Any, unit: Any, shown: str) -> None:
     assert text.number(value, unit) == shown
 
 
+def test_times_are_told_to_the_minute() -> None:
+    assert text.when("2026-11-27T19:43:51+01:00") == "2026-11-27 18:43 UTC"
+    assert text.when("once") == "once"
+
+
 def test_plain_shows_what_would_act() -> None:
     assert text.plain("a\n\x1b[31m\u202e\u2028\udcff") == "a\\n\\x1b[31m\\u202e\\u2028\\udcff"
     assert text.plain("naïve 100\u00a0% Ωмега 漢字 👩\u200d🔬") == "naïve 100\u00a0% Ωмега 漢字 👩\u200d🔬"

@@ -137,5 +137,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=text.count, sentence=text.sentence)
+    environment.filters.update(count=text.count, sentence=text.sentence, when=text.when)
     return environment

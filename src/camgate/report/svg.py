@@ -42,7 +42,8 @@ def axis(values: Sequence[float], unit: Unit, *, smaller: bool) -> tuple[float, 
     if smaller:
         low, high = min(low, 0.0), max(high, 0.0)
     room = 0.15 * (high - low) or 0.1
-    low, high = (low if smaller and low == 0.0 else low - room), high + room
+    floor = 0.0 if low >= 0 else -np.inf  # nothing is below zero: nor is the axis
+    low, high = max(low - room, floor), high + room
     if unit == "percent":
         low, high = max(low, 0.0), min(high, 1.0)
         if high <= low:
