@@ -275,6 +275,28 @@ def test_narrow_windows_scroll_down_only(report: Path, chromium: Browser) -> Non
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("width", [400, 850, 900, 1100])
+def test_key_numbers_stay_on_one_line(width: int, report: Path, chromium: Browser) -> None:
+    """900 pixels is what MLflow's viewer leaves of a usual window."""
+    with opened(chromium, report.as_uri(), viewport={"width": width, "height": 800}) as seen:
+        one = "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetHeight < 40)"
+        assert seen.page.eval_on_selector_all(".big", one)
+
+
+def test_an_image_without_a_prediction_is_neither_right_nor_wrong(chromium: Browser, tmp_path: Path) -> None:
+    result = make_audit(per_class=10)
+    scores = result.scores.copy()
+    scores.loc[0, ["status", "predicted", "confidence"]] = ["unreadable", None, np.nan]
+    result = replace(result, scores=scores, interventions=None)
+    path = tmp_path / "report.html"
+    path.write_text(render_report(result, judge(result)), encoding="utf-8")
+    with opened(chromium, path.as_uri()) as seen:
+        for choice, images in (("", 20), ("yes", 19), ("no", 0)):
+            seen.page.locator("#by-outcome").select_option(choice)
+            assert (seen.page.locator("#shown").text_content() or "").endswith(f"{images} of 20 images")
+            assert seen.page.locator("#rows-table td.wrong").count() == 0
+
+
 def heaviest_audit() -> AuditResult:
     """10,002 images with long names, and as many pictures as a page can show, of what hardly compresses."""
     result = shown_audit(per_class=3334)
