@@ -70,12 +70,17 @@ def progress(prefix: str = "", *, enabled: bool = True) -> Iterator[Listener]:
         yield _lines(out, prefix)
 
 
+def rate(speed: float) -> str:
+    """Steps a second, or how long one takes where it is longer than that."""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
+
+
 class _Rate(ProgressColumn):
-    """Images (or steps) a second."""
+    """Images (or epochs, or shards) a second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
+        return Text(rate(speed) if speed else "")
 
 
 @contextmanager
@@ -103,18 +108,22 @@ def _bars(out: Console, prefix: str) -> Iterator[Listener]:
 
 
 def _lines(out: Console, prefix: str) -> Listener:
-    started: dict[str, float] = {}
+    started: dict[str, tuple[float, int]] = {}
     last: dict[str, float] = {}
 
     def show(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        first = stage not in started
-        started.setdefault(stage, now)
-        if first or done >= total or now - last[stage] >= EVERY:
-            last[stage] = now
-            spent = now - started[stage]
-            rate = f", {done / spent:.1f}/s" if done and spent >= 1 else ""
-            left = f", {spent / done * (total - done):.0f} s left" if rate and done < total else ""
-            out.print(f"{prefix}{stage}: {done} of {total}, {spent:.0f} s{rate}{left}", markup=False)
+        # What was done when a stage is first heard of took time that nobody measured.
+        since, before = started.setdefault(stage, (now, done))
+        if stage in last and done < total and now - last[stage] < EVERY:
+            return
+        last[stage] = now
+        spent, steps = now - since, done - before
+        line = f"{prefix}{stage}: {done} of {total}, {spent:.0f} s"
+        if steps > 0 and spent >= 1:
+            line += f", {rate(steps / spent)}"
+            if done < total:
+                line += f", {spent / steps * (total - done):.0f} s left"
+        out.print(line, markup=False)
 
     return show

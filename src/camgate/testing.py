@@ -1,9 +1,11 @@
 """Test automation: hold a model to a policy inside a team's own tests.
 
+```python
 from camgate.testing import assert_valid_activation
 
 def test_model_looks_at_the_object():
-assert_valid_activation("model/", "data/", "policy.yaml")
+    assert_valid_activation("model/", "data/", "policy.yaml")
+```
 """
 
 from __future__ import annotations

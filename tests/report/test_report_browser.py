@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from browser import Seen, chromium, opened
 from playwright.sync_api import Browser
 
 from audits_by_hand import make_audit
+from camgate.audit import views
 from camgate.audit.result import AuditResult, ClusterRecord, GalleryItem
 from camgate.audit.views import ClassAverage, SwapExample
 from camgate.gate.judge import judge
+from camgate.report.gallery import PER_KIND
 from camgate.report.html import render_report
 
 __all__ = ["chromium"]
@@ -255,6 +259,8 @@ def test_print_shows_all_and_no_controls(report: Path, chromium: Browser) -> Non
         assert not seen.page.locator("#controls").is_visible()
         assert not seen.page.locator("#all-rows").is_visible()
         assert seen.page.locator(".card").first.is_visible()
+        # What is folded on the screen is on paper.
+        assert seen.page.get_by_text("What people must answer").first.is_visible()
 
 
 def test_without_scripts_it_is_still_a_report(report: Path, chromium: Browser) -> None:
@@ -269,14 +275,77 @@ def test_narrow_windows_scroll_down_only(report: Path, chromium: Browser) -> Non
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_ten_thousand_rows(chromium: Browser, tmp_path: Path) -> None:
-    """`benchmarks/report_speed.py` says how fast; here it is what a browser has to hold."""
+@pytest.mark.parametrize("width", [400, 850, 900, 1100])
+def test_key_numbers_stay_on_one_line(width: int, report: Path, chromium: Browser) -> None:
+    """900 pixels is what MLflow's viewer leaves of a usual window."""
+    with opened(chromium, report.as_uri(), viewport={"width": width, "height": 800}) as seen:
+        one = "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetHeight < 40)"
+        assert seen.page.eval_on_selector_all(".big", one)
+
+
+def test_an_image_without_a_prediction_is_neither_right_nor_wrong(chromium: Browser, tmp_path: Path) -> None:
+    result = make_audit(per_class=10)
+    scores = result.scores.copy()
+    scores.loc[0, ["status", "predicted", "confidence"]] = ["unreadable", None, np.nan]
+    result = replace(result, scores=scores, interventions=None)
+    path = tmp_path / "report.html"
+    path.write_text(render_report(result, judge(result)), encoding="utf-8")
+    with opened(chromium, path.as_uri()) as seen:
+        for choice, images in (("", 20), ("yes", 19), ("no", 0)):
+            seen.page.locator("#by-outcome").select_option(choice)
+            assert (seen.page.locator("#shown").text_content() or "").endswith(f"{images} of 20 images")
+            assert seen.page.locator("#rows-table td.wrong").count() == 0
+
+
+def heaviest_audit() -> AuditResult:
+    """10,002 images with long names, and as many pictures as a page can show, of what hardly compresses."""
     result = shown_audit(per_class=3334)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (3, 256, 256, 3), dtype=np.uint8)
+    ragged, fine = rng.random((256, 256)) < 0.5, rng.random((112, 112)).astype(np.float32)
+    long = "photographs/of/the/second/camera/on/the/northern/walkway/2024-11-"
+    scores = result.scores.assign(image_id=long + result.scores["image_id"].astype(str))
+    ids = scores["image_id"].tolist()
+    gallery = tuple(
+        GalleryItem(ids[rank], kind, rank, noise[0], fine, ragged)  # type: ignore[arg-type]
+        for kind in ("worst", "sample", "cluster")
+        for rank in range(PER_KIND)
+    )
+    swaps = result.examples[0]
+    return replace(
+        result,
+        scores=scores,
+        interventions=None,
+        gallery=gallery,
+        clusters=result.clusters * PER_KIND,
+        averages=(ClassAverage("cat", 40, noise[0, :96, :96], fine),) * views.CLASSES,
+        examples=(replace(swaps, pictures=noise[:, : views.EXAMPLE_SIDE, : views.EXAMPLE_SIDE]),)
+        * (2 * views.EXAMPLES),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "cards"),
+    [(lambda: shown_audit(3334), 16), pytest.param(heaviest_audit, 2 * PER_KIND, marks=pytest.mark.long)],
+    ids=["few pictures", "all pictures"],
+)
+def test_ten_thousand_rows(
+    make: Callable[[], AuditResult], cards: int, chromium: Browser, tmp_path: Path
+) -> None:
+    """Small and soon usable; `benchmarks/report_speed.py` tells by how much."""
+    result = make()
     path = tmp_path / "report.html"
     path.write_text(render_report(result, judge(result)), encoding="utf-8")
     assert path.stat().st_size < 15 * 2**20
-    with opened(chromium, path.as_uri()) as seen:
-        assert seen.page.locator("#page-now").text_content() == "1 to 50 of 10002"
-        assert seen.page.locator("#rows-table tbody tr").count() == 50
-        seen.page.locator('.choice[data-column="1"]').select_option("dog")
-        assert seen.page.locator("#page-now").text_content() == "1 to 50 of 3334"
+    seconds = []
+    for _ in range(3):  # the best of three, for other programs may run beside this one
+        started = time.perf_counter()
+        with opened(chromium, path.as_uri()) as seen:
+            seen.page.locator("#rows-table tbody tr").first.wait_for()
+            seconds.append(time.perf_counter() - started)
+            assert seen.page.locator(".card").count() == cards
+            assert seen.page.locator("#page-now").text_content() == "1 to 50 of 10002"
+            assert seen.page.locator("#rows-table tbody tr").count() == 50
+            seen.page.locator('.choice[data-column="1"]').select_option("dog")
+            assert seen.page.locator("#page-now").text_content() == "1 to 50 of 3334"
+    assert min(seconds) < 2

@@ -18,15 +18,15 @@ from PIL import Image
 
 from audits_by_hand import make_audit, make_large_audit
 from camgate.audit.result import AuditResult, GalleryItem
-from camgate.audit.summary import background_gap
+from camgate.audit.summary import activation, background_gap
 from camgate.errors import InputError
 from camgate.gate.judge import judge
 from camgate.gate.verdict import CheckResult, Finding, Status, Verdict
-from camgate.report import checks, sections, text
+from camgate.report import checks, parts, sections, svg, text
 from camgate.report.files import write_report, write_summary, write_verdict
 from camgate.report.gallery import gallery
 from camgate.report.html import render_report
-from camgate.report.pictures import BUDGET, layers
+from camgate.report.pictures import BUDGET, CELLS, OUTLINE, layers
 from camgate.report.words import REASONS, reason_in_words
 
 
@@ -80,6 +80,18 @@ def test_a_picture_is_the_image_the_map_and_the_outline() -> None:
     assert corners == {(24.5, 16.5), (24.5, 47.5), (71.5, 47.5), (71.5, 16.5)}
 
 
+def test_a_ragged_region_and_a_fine_map_stay_small() -> None:
+    rng = np.random.default_rng(0)
+    noise, heat = rng.random((1024, 1024)) < 0.5, rng.random((200, 300)).astype(np.float32)
+    noise[300:700, 300:700] = True
+    found = layers(np.zeros((1024, 1024, 3), np.uint8), heat, noise, budget=10**6)
+    assert 0 < len(found.outline) <= OUTLINE
+    numbers = np.array(re.findall(r"[\d.]+", found.outline), dtype=float)
+    assert numbers.min() < 80  # the border of what is large is still there
+    assert numbers.max() > 170
+    assert max(decoded(found.heat).size) == CELLS
+
+
 def test_what_a_picture_lacks_has_no_layer() -> None:
     image = np.zeros((512, 256, 3), np.uint8)
     for heat in (None, np.zeros((4, 4), np.float32), np.full((4, 4), np.nan, np.float32)):
@@ -120,6 +132,11 @@ def test_cards_carry_their_own_numbers() -> None:
 )
 def test_numbers(value: Any, unit: Any, shown: str) -> None:
     assert text.number(value, unit) == shown
+
+
+def test_times_are_told_to_the_minute() -> None:
+    assert text.when("2026-11-27T19:43:51+01:00") == "2026-11-27 18:43 UTC"
+    assert text.when("once") == "once"
 
 
 def test_plain_shows_what_would_act() -> None:
@@ -191,15 +208,40 @@ def test_classes_are_shown_worst_first_and_by_the_map_of_the_label() -> None:
         reason="below_limit",
     )
     result = replace(result, scores=scores, interventions=None)
-    table = checks.class_table(result, verdict_of(result, check("accuracy", parts=(finding,))))
+    table = parts.class_table(result, verdict_of(result, check("accuracy", parts=(finding,))))
     assert [row.name for row in table.rows] == ["ant", "dog", "bee", "cow"]
     assert [row.cells[1].value for row in table.rows] == ["10.0\u00a0%", "65.0\u00a0%", "20.0\u00a0%", "–"]
-    assert table.rows[0].cells[0] == checks.Cell(
+    assert table.rows[0].cells[0] == parts.Cell(
         "10.0\u00a0%", "5.0 to 20.0", Status.FAIL, reason_in_words("below_limit")
     )
-    assert str(table.rows[1].spark).count("<rect") == 1
-    assert '<rect class="bar" x="60"' in str(table.rows[1].spark)
+    drawn = str(table.rows[1].spread)  # all its images have 65 %: one bar, and the mean without any width
+    assert drawn.count("<rect") == 1
+    assert '<rect class="bar" x="65%"' in drawn
+    assert '<circle class="value" cx="65.00%"' in drawn
+    assert '<line class="mark uniform" x1="50.00%"' in drawn
+    assert table.rows[3].spread is None
     assert table.rows[1].cells[0].value == "100.0\u00a0%"  # no finding: the plain accuracy
+
+
+def test_slices_have_numbers_and_intervals_whatever_the_policy_judges() -> None:
+    result = make_audit(slices=("time",), per_class=60)
+    night = np.arange(len(result.scores)) % 3 == 0
+    scores = result.scores.assign(time=np.where(night, "night", "day"))
+    scores.loc[night, "invalid_activation_label"] += 0.3
+    result = replace(result, scores=scores)
+    table = parts.slice_table(result, verdict_of(result, check("coverage")))
+    assert table is not None
+    assert [row.name for row in table.rows] == ["time night", "time day"]
+    for row, rows in zip(table.rows, (night, ~night), strict=True):
+        found = activation(result, np.flatnonzero(rows))
+        assert row.cells[1] == parts.Cell(
+            text.number(found.value, "percent"), text.interval(found.low, found.high, "percent")
+        )
+        assert row.cells[0].interval
+        assert row.n == row.scored == str(rows.sum())
+        low, high = (f'x{end}="{svg.percent(bound)}"' for end, bound in ((1, found.low), (2, found.high)))
+        assert f'<line class="span" {low} {high}' in str(row.spread)
+    assert parts.slice_table(make_audit(), judge(make_audit())) is None
 
 
 @pytest.mark.parametrize("with_check", [True, False])
@@ -348,13 +390,13 @@ def test_the_page_says_where_only_the_pooled_value_decides() -> None:
     assert gap is not None
     small = sum(part.reason == "too_small" for part in gap.parts)
     assert small > 30
-    (note,) = checks.class_table(result, verdict).notes
+    (note,) = parts.class_table(result, verdict).notes
     assert note.startswith(
         f"Background gap: {small} of {len(gap.parts)} classes have too few images or groups"
     )
     assert note in render_report(result, verdict)
     enough = make_audit(per_class=200, groups=50)
-    assert checks.class_table(enough, judge(enough)).notes == ()
+    assert parts.class_table(enough, judge(enough)).notes == ()
 
 
 def test_the_terminal_names_the_worst_and_counts_the_rest() -> None:

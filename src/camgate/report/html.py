@@ -15,7 +15,7 @@ from camgate.audit.result import AuditResult
 from camgate.errors import InputError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Status, Verdict
-from camgate.report import checks, drills, gallery, looks, predictions, records, sections, text
+from camgate.report import checks, drills, gallery, looks, parts, predictions, records, sections, text
 from camgate.report.machine import verdict_fingerprint
 from camgate.report.trustworthy import trustworthy_evidence
 from camgate.report.words import BASELINES, BLIND_SPOTS, MEANING, ON_BLOCK, reason_in_words
@@ -79,8 +79,8 @@ def render_report(
                 (name, *BASELINES[name], text.number(result.baselines.get(name), "percent"))
                 for name in BASELINES
             ],
-            classes=checks.class_table(result, verdict),
-            slices=checks.slice_table(verdict),
+            classes=parts.class_table(result, verdict),
+            slices=parts.slice_table(result, verdict),
             causal=sections.causal(result, verdict),
             drill=None if drill is None else drills.drill_section(drill),
             record=None if record is None else records.record_section(record, verdict),
@@ -137,5 +137,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=text.count, sentence=text.sentence)
+    environment.filters.update(count=text.count, sentence=text.sentence, when=text.when)
     return environment

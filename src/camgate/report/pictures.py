@@ -21,6 +21,12 @@ BUDGET = 3_600_000
 """Characters of base64 for all gallery pictures of a page together."""
 SIDE = 256
 """Longer side of a picture in pixels, at most."""
+CELLS = 56
+"""Longer side of a map as it is shown, in cells: what a finer one has is below what the eye sees here."""
+OUTLINE = 6_000
+"""Characters of the path of an outline, at most."""
+_SHORTEST = 30
+"""Characters of the path of one piece of it, about at least."""
 _STEPS = ((1.0, 82), (1.0, 70), (0.8, 65), (0.65, 60), (0.5, 50), (0.35, 40), (0.2, 30), (0.1, 20))
 
 
@@ -80,27 +86,37 @@ def encoded(picture: np.ndarray, quality: int = 80) -> str:
 def outline_path(region: np.ndarray, width: int, height: int) -> str:
     """The borders of a region as SVG path data, simplified to half a pixel of the picture.
 
+    A region so ragged that this takes more than `OUTLINE` characters is simplified further, and then loses
+    its smallest pieces.
+
     Args:
         region: bool `(H, W)`.
         width: of the picture that it is drawn on.
         height: the same.
     """
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    longest = sorted(contours, key=len, reverse=True)[: OUTLINE // _SHORTEST]
     factor = np.array([width / region.shape[1], height / region.shape[0]])
-    parts = []
-    for contour in contours:
-        points = (contour[:, 0, :] + 0.5) * factor
-        simple = cv2.approxPolyDP(points.astype(np.float32)[:, None], 0.5, closed=True)[:, 0]
-        parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in simple) + "Z")
-    return "".join(parts)
+    borders = [((each[:, 0, :] + 0.5) * factor).astype(np.float32)[:, None] for each in longest]
+    for tolerance in (0.5, 1.0, 2.0):
+        parts = [_path(cv2.approxPolyDP(border, tolerance, closed=True)[:, 0]) for border in borders]
+        if sum(map(len, parts)) <= OUTLINE:
+            return "".join(parts)
+    fitting = np.cumsum(list(map(len, parts))) <= OUTLINE
+    return "".join(parts[: int(fitting.sum())])
+
+
+def _path(points: np.ndarray) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z"
 
 
 def _transparent(heatmap: np.ndarray) -> str:
-    """The map in colours, more opaque where it is hotter, one pixel a cell."""
+    """The map in colours, more opaque where it is hotter, one pixel a cell up to `CELLS` of them."""
     heat = np.nan_to_num(np.asarray(heatmap, dtype=np.float32), posinf=0.0, neginf=0.0).clip(min=0)
+    heat = _resized(heat, CELLS / max(heat.shape))
     top = float(heat.max())
     opacity = np.sqrt(heat / top) if top > 0 else heat
-    pixels = np.dstack([colourise(heatmap), np.rint(255 * opacity).astype(np.uint8)])
+    pixels = np.dstack([colourise(heat), np.rint(255 * opacity).astype(np.uint8)])
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from camgate.audit.intervals import Estimate
 from camgate.report.text import bare, finite, interval, number, plain
 from camgate.report.words import Unit
 
@@ -41,7 +42,8 @@ def axis(values: Sequence[float], unit: Unit, *, smaller: bool) -> tuple[float, 
     if smaller:
         low, high = min(low, 0.0), max(high, 0.0)
     room = 0.15 * (high - low) or 0.1
-    low, high = (low if smaller and low == 0.0 else low - room), high + room
+    floor = 0.0 if low >= 0 else -np.inf  # nothing is below zero: nor is the axis
+    low, high = max(low - room, floor), high + room
     if unit == "percent":
         low, high = max(low, 0.0), min(high, 1.0)
         if high <= low:
@@ -238,22 +240,31 @@ def pair(
     return _svg("interval", 58, name, parts)
 
 
-def sparkline(values: np.ndarray) -> Markup:
-    """A small histogram of shares 0..1 in ten bins for a table cell; the numbers stand beside it."""
-    finite_values = values[np.isfinite(values)]
-    counts, _ = np.histogram(np.clip(finite_values, 0, 1), bins=10, range=(0, 1))
+def spread(values: np.ndarray, mean: Estimate, *, uniform: float) -> Markup:
+    """A histogram of shares 0..1 for a table cell; below it the mean with its interval.
+
+    A dashed line marks what a uniform map scores on the same images. The numbers stand beside it.
+    """
+    counts, _ = np.histogram(np.clip(values[np.isfinite(values)], 0, 1), bins=BINS, range=(0, 1))
     most = max(int(counts.max(initial=0)), 1)
-    bars = Markup("").join(
-        Markup('<rect class="bar" x="{}" width="9" y="{:.1f}" height="{:.1f}"/>').format(
-            10 * index, 24 - 22 * amount / most, 22 * amount / most
+    parts = [
+        Markup('<rect class="bar" x="{}%" width="{:.1f}%" y="{:.1f}" height="{:.1f}"/>').format(
+            round(100 * index / BINS), 100 / BINS - 0.6, 24 - 22 * amount / most, 22 * amount / most
         )
         for index, amount in enumerate(counts)
         if amount
+    ]
+    parts.append(Markup('<line class="axis" x1="0%" x2="100%" y1="24.5" y2="24.5"/>'))
+    if finite(uniform) is not None:
+        line = Markup('<line class="mark uniform" x1="{0}" x2="{0}" y1="0" y2="38"/>')
+        parts.append(line.format(percent(uniform)))
+    if finite(mean.low) is not None and finite(mean.high) is not None:
+        line = Markup('<line class="span" x1="{}" x2="{}" y1="32" y2="32"/>')
+        parts.append(line.format(percent(mean.low), percent(mean.high)))
+    parts.append(Markup('<circle class="value" cx="{}" cy="32" r="3.5"/>').format(percent(mean.value)))
+    return Markup('<svg class="spread interval" width="100%" height="38" aria-hidden="true">{}</svg>').format(
+        Markup("").join(parts)
     )
-    return Markup(
-        '<svg class="spark" width="100" height="26" aria-hidden="true"><line class="axis" x1="0" x2="100" '
-        'y1="24.5" y2="24.5"/>{}</svg>'
-    ).format(bars)
 
 
 def bar(share: float | None, *, kind: str = "bar") -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 from camgate.errors import some_of
@@ -91,6 +92,14 @@ def word(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     return str(value)
+
+
+def when(time: str) -> str:
+    """A time stamp of an audit or verdict to the minute; whatever else it may be stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return time
 
 
 def part_lines(verdict: Verdict) -> list[str]:

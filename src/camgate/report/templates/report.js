@@ -30,7 +30,9 @@
     if (value === null) return "\u2013";
     return column === LIFT ? value.toFixed(2) : (100 * value).toFixed(1) + "\u00a0%";
   };
-  const right = (row) => row[PREDICTED] >= 0 && words[PREDICTED][row[PREDICTED]] === words[LABEL][row[LABEL]];
+  // "yes", "no", or "" where nothing was predicted.
+  const right = (row) =>
+    row[PREDICTED] < 0 ? "" : words[PREDICTED][row[PREDICTED]] === words[LABEL][row[LABEL]] ? "yes" : "no";
 
   const cards = [...document.querySelectorAll(".card")];
   const choices = [...document.querySelectorAll(".choice")];
@@ -51,7 +53,7 @@
     return (row) =>
       (!text || row[0].toLowerCase().includes(text)) &&
       codes.every(([column, code]) => row[column] === code) &&
-      (byOutcome.value === "" || (byOutcome.value === "yes") === right(row));
+      (byOutcome.value === "" || byOutcome.value === right(row));
   };
 
   // Missing numbers go last whatever the order.
@@ -73,7 +75,7 @@
           const cell = document.createElement(column === 0 ? "th" : "td");
           if (column === 0) cell.scope = "row";
           if (column > 0 && !(column in words)) cell.className = "num";
-          if (column === PREDICTED && !right(rows[index])) cell.className = "wrong";
+          if (column === PREDICTED && right(rows[index]) === "no") cell.className = "wrong";
           const card = column === 0 ? pictures.get(index) : undefined;
           if (card) {
             const link = document.createElement("a");
