@@ -44,8 +44,10 @@ def shown(outputs: Path, component: str) -> dict[str, float]:
     return dict(content["artifacts"]["metrics"]["artifacts"][0]["metadata"])
 
 
-def without_time(verdict: Verdict) -> dict[str, Any]:
-    return verdict.model_dump(mode="json", exclude={"created"})
+def told(verdict: Verdict) -> dict[str, Any]:
+    """The verdict without its time and without the name of the registered model, which is each one's own."""
+    text = verdict.model_dump_json(exclude={"created"})
+    return dict(json.loads(text.replace("champion of kfp", "champion of zenml")))
 
 
 def same_as_zenml(outputs: Path, zenml: RunOutcome) -> Run:
@@ -70,7 +72,7 @@ def same_as_zenml(outputs: Path, zenml: RunOutcome) -> Run:
     assert result.sanity == zenml.result.sanity
     folder = artifact(outputs, "promotion-gate", "verdict")
     verdict = Verdict.model_validate_json((folder / "verdict.json").read_text())
-    assert without_time(verdict) == without_time(zenml.verdict)
+    assert told(verdict) == told(zenml.verdict)
     metrics = run.data.metrics
     assert shown(outputs, "merge-audits") == {
         key: value for key, value in metrics.items() if key.startswith("audit/")
@@ -91,8 +93,7 @@ def test_verdict_scores_and_registry_are_those_of_the_zenml_run(stores: Path, sa
     options = {"data": str(squares), "model": "models:/zenml/1"}
     kfp = {**options, "shards": 2, "parts": str(stores / "parts"), "tracking_uri": client.tracking_uri}
 
-    run_audit(data=str(squares), model=saved, model_name="zenml", policy=LENIENT)
-    passed = run_audit(**options, policy=LENIENT)
+    passed = run_audit(data=str(squares), model=saved, model_name="zenml", policy=LENIENT)
     run_locally(outputs, **kfp, model_name="kfp", policy=LENIENT)
     run = same_as_zenml(outputs, passed)
     assert run.info.status == "FINISHED"
@@ -112,7 +113,7 @@ def test_verdict_scores_and_registry_are_those_of_the_zenml_run(stores: Path, sa
     assert run.info.status == "FAILED"
     promotion = json.loads(artifact(outputs, "promote-model", "promotion").read_text())
     assert (promotion["alias_moved"], promotion["version"]) == (False, 1)
-    assert not list(outputs.glob("*/*/*/enforce-verdict/executor_output.json"))[1:]  # of the first run only
+    assert len(list(outputs.glob("*/*/*/enforce-verdict/executor_output.json"))) == 1  # of the first run
     version = client.get_model_version("kfp", str(promotion["version"]))
     assert version.tags["validation_status"] == "rejected"
     assert len([key for key in version.tags if key.startswith("camgate.attempt.")]) == 2
