@@ -45,9 +45,13 @@ def shown(outputs: Path, component: str) -> dict[str, float]:
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
-    """The verdict without its time and without the name of the registered model, which is each one's own."""
-    text = verdict.model_dump_json(exclude={"created"})
-    return dict(json.loads(text.replace("champion of kfp", "champion of zenml")))
+    """The verdict without its time and without the name of the registered model, which is each one's own.
+
+    KFP hands the policy on as a protobuf struct, which keeps no order: neither do the checks.
+    """
+    text = verdict.model_dump_json(exclude={"created"}).replace("champion of kfp", "champion of zenml")
+    content = dict(json.loads(text))
+    return content | {"checks": sorted(content["checks"], key=lambda check: check["name"])}
 
 
 def same_as_zenml(outputs: Path, zenml: RunOutcome) -> Run:
