@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
 from zenml.client import Client
 from zenml.steps.step_context import StepContext, get_step_context
 
-from camgate.errors import CamgateError
-from camgate.registry.tracking import finish_run, open_run
+from camgate.registry.runs import ending, open_run
 
 DEFAULT_EXPERIMENT = "camgate"
 # Fields of ZenML's MLflow tracker -> what MLflow's client reads.
@@ -65,13 +64,8 @@ def tracked(experiment: str | None = None) -> Iterator[TrackedRun]:
     name = context.pipeline_run.name if context else None
     with tracking_server() as uri:
         run_id = open_run(experiment=experiment or pipeline, key=key, tracking_uri=uri, name=name)
-        try:
+        with ending(run_id, tracking_uri=uri):
             yield TrackedRun(run_id, uri)
-        except BaseException:
-            with suppress(CamgateError):  # what failed first is what must be seen
-                finish_run(run_id, "FAILED", tracking_uri=uri)
-            raise
-        finish_run(run_id, "FINISHED", tracking_uri=uri)
 
 
 def stack_tracker() -> tuple[str | None, dict[str, str]]:

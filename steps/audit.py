@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any
 
 import pandas as pd
@@ -12,18 +11,15 @@ from zenml import step
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
-from camgate.data.manifest import audited_rows
 from camgate.data.preprocessing import Preprocessing
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
-from camgate.registry.flavor import log_classifier
-from camgate.registry.tracking import log_audit, log_data
+from camgate.registry.flavor import log_where_new
+from camgate.registry.tracking import log_audited
 from camgate.steps._models import as_classifier
 from camgate.steps._progress import reporter
 from camgate.steps._tracking import tracked
-
-_log = logging.getLogger(__name__)
 
 
 @step(enable_cache=False)
@@ -122,14 +118,7 @@ def audit_heatmaps(
             allow_pickle=allow_pickle,
             tracking_uri=run.uri,
         )
-        if classifier.model_uri is None and classifier.builder is not None:
-            logged = log_classifier(classifier, run_id=run.run_id, tracking_uri=run.uri)
-            classifier.model_uri, classifier.source_digest = logged.model_uri, logged.digest
-        elif classifier.model_uri is None:
-            _log.warning(
-                "The model has no `builder`, so it is audited without being logged to MLflow and cannot be "
-                "promoted. Give `builder`, or log it yourself and audit it by `source='models:/...'`."
-            )
+        log_where_new(classifier, run_id=run.run_id, tracking_uri=run.uri)
         result = audit(
             classifier,
             manifest,
@@ -143,9 +132,7 @@ def audit_heatmaps(
             gallery_sample=gallery_sample,
             progress=reporter(),
         )
-        held = log_audit(run.run_id, result, tracking_uri=run.uri)
-        rows, _ = audited_rows(manifest)
-        log_data(held, rows, result.data_digest, name="audited", tracking_uri=run.uri)
+        log_audited(run.run_id, result, manifest, tracking_uri=run.uri)
     return result
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from zenml import step
 
 import camgate.materializers  # noqa: F401  (registers them)
-from camgate.errors import PromotionBlocked
-from camgate.gate.verdict import Status, Verdict
+from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
+from camgate.registry.enforcing import enforce
 from camgate.registry.promotion import Promotion
 from camgate.steps._tracking import tracked
-
-_log = logging.getLogger(__name__)
 
 
 @step(enable_cache=False)
@@ -39,17 +36,7 @@ def enforce_verdict(
         PromotionBlocked: with the verdict's sentence, or with why it could not be promoted.
     """
     with tracked(experiment):
-        trouble = None
-        if promotion is not None and promotion.alias_moved and promotion.status == "waived":
-            _log.warning("%s %s", verdict.sentence, promotion.sentence)
-        elif verdict.status is not Status.PASS:
-            trouble = verdict.sentence
-        elif promotion is not None and not promotion.alias_moved:
-            trouble = promotion.sentence or f"Not promoted: {promotion.reason}."
-        if trouble is not None:
-            if verdict.on_block == "fail":
-                raise PromotionBlocked(trouble)
-            _log.warning("%s (the policy says on_block: warn, so the run goes on)", trouble)
+        enforce(verdict, promotion)
     return verdict.status.value
 
 

@@ -16,10 +16,9 @@ from camgate.gate.judge import judge
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
-from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
-from camgate.registry.tracking import log_audit, log_verdict
 from camgate.report.files import write_judgement
+from camgate.report.logged import log_judgement
 from camgate.steps._tracking import in_pipeline, tracked
 
 
@@ -51,10 +50,7 @@ def gate_promotion(
         folder = Path(scratch)
         shown = rival if isinstance(rival, AuditResult) else None
         page = write_judgement(folder, result, verdict, drill=drill, champion=shown)
-        # The audit step has logged the audit; these files join it.
-        held = log_audit(run.run_id, result, folder=folder, verdict=verdict, pictures=0, tracking_uri=run.uri)
-        statement = attest(verdict, result, runs={"audit": held})
-        log_verdict(held, verdict, terms, attestation=statement, tracking_uri=run.uri)
+        held = log_judgement(run.run_id, folder, result, verdict, terms, tracking_uri=run.uri)
         html = page.read_text(encoding="utf-8")
     if in_pipeline():
         save_artifact(HTMLString(html), name="report")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from typing import Annotated
 
 from zenml import get_step_context, step
@@ -11,16 +10,12 @@ from zenml.enums import ModelStages
 
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
-from camgate.errors import CamgateError, InputError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.verdict import Verdict
 from camgate.materializers.sources import pin
-from camgate.registry.attestation import attest
 from camgate.registry.champion import Rival
-from camgate.registry.promotion import Promotion, register_and_promote
-from camgate.registry.record import read_record
-from camgate.registry.tracking import audit_run, log_audit
-from camgate.report.files import write_report
+from camgate.registry.promotion import Promotion
+from camgate.report.logged import promote_audited
 from camgate.steps._tracking import in_pipeline, tracked
 
 _log = logging.getLogger(__name__)
@@ -56,47 +51,20 @@ def promote_model(
         InputError: the audited model was not logged to MLflow.
         RegistryError: the registry cannot be reached or refuses.
     """
-    if result.model_uri is None:
-        raise InputError(
-            "the audited model is not in MLflow, so it cannot be registered: give `builder` to "
-            "audit_heatmaps, or log the model yourself and audit it by `source='models:/...'`"
-        )
     with tracked(experiment) as run:
-        held = audit_run(run.run_id, result, tracking_uri=run.uri)
-        promotion = register_and_promote(
+        promotion = promote_audited(
             verdict,
-            model_uri=result.model_uri,
+            result,
+            run_id=run.run_id,
             name=name,
-            run_id=held,
-            attestation=attest(verdict, result, runs={"audit": held}),
             alias=alias,
-            champion=None if champion is None else champion.version,
+            champion=champion,
+            drill=drill,
             tracking_uri=run.uri,
         )
-        try:
-            _report_again(run.uri, held, promotion, result, verdict, drill)
-        except CamgateError as error:  # what was decided stands
-            _log.warning("the report does not show the record of this version: %s", error)
     if promotion.alias_moved:
         _mirror_stage()
     return promotion
-
-
-def _report_again(
-    uri: str | None,
-    run_id: str,
-    promotion: Promotion,
-    result: AuditResult,
-    verdict: Verdict,
-    drill: DrillResult | None,
-) -> None:
-    """The report in the run shows waivers and earlier attempts, where there are any."""
-    record = read_record(f"models:/{promotion.name}/{promotion.version}", tracking_uri=uri)
-    if not record.waivers and len(record.attempts) < 2:
-        return
-    with tempfile.TemporaryDirectory(prefix="camgate-promote-") as folder:
-        write_report(folder, result, verdict, drill=drill, record=record)
-        log_audit(run_id, result, folder=folder, pictures=0, tracking_uri=uri)
 
 
 def _mirror_stage() -> None:

@@ -184,6 +184,36 @@ def score_shard(
     return _score(prepared, _terms(prepared), shard, shards, progress or _silent)
 
 
+def keep_shard(
+    model: Classifier,
+    manifest: pd.DataFrame,
+    *,
+    shard: int,
+    shards: int,
+    folder: str | Path,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Shard:
+    """One shard from the folder that keeps finished ones; where it is not there, it is made and kept.
+
+    Args:
+        model: the classifier.
+        manifest: the whole manifest, as for `camgate.audit`.
+        shard: 0-based number.
+        shards: their number.
+        folder: a path, or a URL that fsspec knows.
+        progress: called with (stage, done, total).
+        options: of `camgate.audit`; the same for all shards.
+
+    Raises:
+        InputError: as `score_shard`; or the folder holds this shard of another audit, or a damaged one.
+        ModelError: the model cannot be audited.
+    """
+    _check_number(shard, shards)
+    prepared = prepare(model, manifest, AuditOptions(**options))
+    return _kept(prepared, _terms(prepared), shard, shards, folder, progress or _silent)
+
+
 def merge_shards(
     model: Classifier,
     manifest: pd.DataFrame,
@@ -237,16 +267,25 @@ def audit_in_shards(
     report = progress or _silent
     prepared = prepare(model, manifest, AuditOptions(**options))
     terms = _terms(prepared)
-    finished = []
-    for number in range(shards):
-        try:
-            made = Shard.load(folder, number, shards)
-            _check_terms(made, terms)
-        except FileNotFoundError:
-            made = _score(prepared, terms, number, shards, report)
-            made.save(folder)
-        finished.append(made)
+    finished = [_kept(prepared, terms, number, shards, folder, report) for number in range(shards)]
     return _merge(prepared, finished, report, terms)
+
+
+def _kept(
+    prepared: Prepared,
+    terms: dict[str, Any],
+    shard: int,
+    shards: int,
+    folder: str | Path,
+    report: Progress,
+) -> Shard:
+    try:
+        made = Shard.load(folder, shard, shards)
+        _check_terms(made, terms)
+    except FileNotFoundError:
+        made = _score(prepared, terms, shard, shards, report)
+        made.save(folder)
+    return made
 
 
 def _score(prepared: Prepared, terms: dict[str, Any], shard: int, shards: int, report: Progress) -> Shard:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 from zenml.enums import ArtifactType
 
-from camgate.audit.result import AuditResult
 from camgate.gate.measure import NoRival
 from camgate.materializers.folder import FolderMaterializer
 from camgate.materializers.sources import pin
 from camgate.registry.champion import Rival
-
-FILE, AUDIT = "champion.json", "audit"
 
 pin(Rival)
 
@@ -30,18 +25,11 @@ class RivalMaterializer(FolderMaterializer):
 
     def write(self, data: Rival, folder: Path) -> None:
         """Write the files."""
-        facts: dict[str, Any] = {"version": data.version, "run_id": data.run_id}
-        if isinstance(data.audit, NoRival):
-            facts["absent"] = asdict(data.audit)
-        else:
-            data.audit.save(folder / AUDIT)
-        (folder / FILE).write_text(json.dumps(facts), encoding="utf-8")
+        data.save(folder)
 
     def read(self, folder: Path, data_type: type[Any]) -> Rival:
         """Read the files."""
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        absent = facts.pop("absent", None)
-        return Rival(AuditResult.load(folder / AUDIT) if absent is None else NoRival(**absent), **facts)
+        return Rival.load(folder)
 
     def extract_metadata(self, data: Rival) -> dict[str, Any]:
         """What the dashboard shows beside the artifact."""

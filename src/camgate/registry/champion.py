@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from mlflow.exceptions import MlflowException
 
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import Progress, audit, derive_seed
-from camgate.data.manifest import audited_rows
 from camgate.data.preprocessing import Preprocessing
 from camgate.errors import CamgateError
 from camgate.gate.measure import NoRival
@@ -24,12 +24,16 @@ from camgate.registry.attestation import attested_scores
 from camgate.registry.connection import connected
 from camgate.registry.evidence import ATTESTATION
 from camgate.registry.flavor import load_classifier
-from camgate.registry.tracking import log_audit, log_data
+from camgate.registry.tracking import log_audited
 
 RIVAL = "camgate.champion"
 """Tag of a run: the version that its model was compared with."""
 PICTURES = 6
 """Of each kind, in the champion's audit: most of what it looks like was seen when it was promoted."""
+
+RIVAL_FOLDER = "rival"
+"""In an audit folder that is handed from step to step."""
+_FILE, _AUDIT = "champion.json", "audit"
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +51,22 @@ class Rival:
     audit: AuditResult | NoRival
     version: int = 0
     run_id: str | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write ``champion.json`` into a folder, and the audit's own folder beside it."""
+        facts: dict[str, Any] = {"version": self.version, "run_id": self.run_id}
+        if isinstance(self.audit, NoRival):
+            facts["absent"] = asdict(self.audit)
+        else:
+            self.audit.save(folder / _AUDIT)
+        (folder / _FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Rival:
+        """Read what `save` wrote."""
+        facts = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        absent = facts.pop("absent", None)
+        return cls(AuditResult.load(folder / _AUDIT) if absent is None else NoRival(**absent), **facts)
 
 
 @dataclass(frozen=True)
@@ -142,9 +162,7 @@ def rival_of(
     except CamgateError as error:
         _log.warning("The champion %s could not be audited: %s", uri, error)
         return Rival(NoRival("not_audited", f"{uri} could not be audited: {error}"), champion.version)
-    held = log_audit(run_id, made, tracking_uri=tracking_uri)
-    rows, _ = audited_rows(manifest)
-    log_data(held, rows, made.data_digest, name="audited", tracking_uri=tracking_uri)
+    held = log_audited(run_id, made, manifest, tracking_uri=tracking_uri)
     return Rival(made, champion.version, held)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from camgate.registry.digest import folder_digest
 from camgate.registry.foreign import foreign_classifier
 from camgate.registry.locations import Location, downloaded, is_model_uri, locate
 from camgate.registry.packing import ARTIFACTS, pack_classifier
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,27 @@ def log_classifier(
     classifier.model_uri = f"models:/{model.model_id}"
     classifier.source_digest = digest
     return LoggedClassifier(classifier.model_uri, digest)
+
+
+def log_where_new(classifier: Classifier, *, run_id: str, tracking_uri: str | None = None) -> None:
+    """Log a classifier that MLflow does not hold yet, so that what is audited is what is logged.
+
+    One without a builder cannot be logged: a warning says so.
+
+    Args:
+        classifier: gets `model_uri` and digest of what was logged.
+        run_id: where to.
+        tracking_uri: None takes MLflow's own.
+    """
+    if classifier.model_uri is not None:
+        return
+    if classifier.builder is not None:
+        log_classifier(classifier, run_id=run_id, tracking_uri=tracking_uri)
+        return
+    _log.warning(
+        "The model has no `builder`, so it is audited without being logged to MLflow and cannot be "
+        "promoted. Give `builder`, or log it yourself and audit it by `source='models:/...'`."
+    )
 
 
 def load_classifier(

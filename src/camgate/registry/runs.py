@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -13,7 +15,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from camgate.errors import InputError, RegistryError
+from camgate.errors import CamgateError, InputError, RegistryError
 from camgate.registry import names
 from camgate.registry.connection import connected
 
@@ -96,6 +98,18 @@ def finish_run(
     with connected(tracking_uri, doing=f"end run {run_id}") as client:
         if _active(client) != run_id:
             client.set_terminated(run_id, status)
+
+
+@contextmanager
+def ending(run_id: str, *, tracking_uri: str | None = None) -> Iterator[None]:
+    """End the run with the block, as failed when the block failed: no run is left open."""
+    try:
+        yield
+    except BaseException:
+        with suppress(CamgateError):  # what failed first is what must be seen
+            finish_run(run_id, "FAILED", tracking_uri=tracking_uri)
+        raise
+    finish_run(run_id, "FINISHED", tracking_uri=tracking_uri)
 
 
 def _active(client: MlflowClient) -> str | None:

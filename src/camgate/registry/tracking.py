@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from camgate.audit.result import AuditResult
 from camgate.audit.summary import summarise
+from camgate.data.manifest import audited_rows
 from camgate.errors import RegistryError
 from camgate.gate.drilled import DrillResult
 from camgate.gate.judge import OPENINGS
@@ -37,6 +38,7 @@ __all__ = [
     "audit_run",
     "finish_run",
     "log_audit",
+    "log_audited",
     "log_data",
     "log_drill",
     "log_evaluation",
@@ -234,6 +236,26 @@ def log_audit(
         tags = {} if verdict is None else _verdict_tags(verdict)
         _tags(client, run_id, tags | {_AUDIT_MARK: mark})
     return run_id
+
+
+def log_audited(
+    run_id: str, result: AuditResult, manifest: pd.DataFrame, *, tracking_uri: str | None = None
+) -> str:
+    """Log an audit, and the rows that were audited as the dataset `audited`; see `log_audit`.
+
+    Args:
+        run_id: where to, see `audit_run`.
+        result: the audit.
+        manifest: what it was made on; its audited rows are logged.
+        tracking_uri: None takes MLflow's own.
+
+    Returns:
+        Id of the run that holds the audit.
+    """
+    held = log_audit(run_id, result, tracking_uri=tracking_uri)
+    rows, _ = audited_rows(manifest)
+    log_data(held, rows, result.data_digest, name="audited", tracking_uri=tracking_uri)
+    return held
 
 
 def log_verdict(

@@ -1,0 +1,1 @@
+"""The components, each in the form of the Kubeflow component hub."""

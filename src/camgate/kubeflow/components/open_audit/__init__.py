@@ -1,0 +1,5 @@
+"""The component `open_audit`."""
+
+from camgate.kubeflow.components.open_audit.component import open_audit
+
+__all__ = ["open_audit"]

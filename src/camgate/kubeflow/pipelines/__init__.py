@@ -1,0 +1,1 @@
+"""The pipelines, each in the form of the Kubeflow component hub."""
