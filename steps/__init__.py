@@ -9,7 +9,10 @@ from camgate.steps.enforce import enforce_verdict
 from camgate.steps.evaluate import evaluate_model
 from camgate.steps.gate import gate_promotion
 from camgate.steps.load import load_data
+from camgate.steps.notify import notify_outcome
+from camgate.steps.plan import plan_retraining
 from camgate.steps.promote import promote_model
+from camgate.steps.record import record_retraining
 from camgate.steps.train import train_model
 from camgate.steps.verify import verify_model
 
@@ -21,7 +24,10 @@ __all__ = [
     "evaluate_model",
     "gate_promotion",
     "load_data",
+    "notify_outcome",
+    "plan_retraining",
     "promote_model",
+    "record_retraining",
     "train_model",
     "verify_model",
 ]
