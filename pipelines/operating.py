@@ -9,11 +9,14 @@ from typing import Any, cast
 from camgate.errors import CamgateError
 from camgate.gate.verdict import Status, Verdict
 from camgate.operate.delivery import Delivery
+from camgate.operate.monitoring import Watched
 from camgate.operate.plans import Plan, exit_code
+from camgate.pipelines.monitoring import monitoring_pipeline
 from camgate.pipelines.retraining import retraining_pipeline
 from camgate.pipelines.running import output_of, run_pipeline
 from camgate.registry.promotion import Promotion
 from camgate.steps._progress import Listener
+from camgate.steps.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -95,5 +98,59 @@ def run_retraining(
         promotion=promotion,
         deliveries=tuple(Delivery.model_validate(each) for each in told),
         mlflow_run_id=None if gate is None else str(gate.run_metadata["mlflow_run_id"]),
+        pipeline_run_id=str(run.id),
+    )
+
+
+@dataclass(frozen=True)
+class MonitoringOutcome:
+    """What a continuous audit came to.
+
+    Attributes:
+        action: `audit`, or why it did not: `nothing_new`, `unverified`.
+        sentence: what happened, in plain words.
+        watch: which version, and what `verify` says of it.
+        watched: what the charts say; None where nothing was audited.
+        verdict: of the gate on the fresh images; None where nothing was audited.
+        pipeline_run_id: ZenML's.
+    """
+
+    action: str
+    sentence: str
+    watch: Watch
+    watched: Watched | None
+    verdict: Verdict | None
+    pipeline_run_id: str
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command line: 1 on an alarm or an unverified champion, else the verdict's."""
+        alarm = self.watched is not None and self.watched.status == "alarm"
+        if alarm or self.action == "unverified":
+            return Status.FAIL.exit_code
+        return Status.PASS.exit_code if self.verdict is None else self.verdict.status.exit_code
+
+
+def run_monitoring(
+    *,
+    config_path: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: Listener | None = None,
+    **parameters: Any,
+) -> MonitoringOutcome:
+    """Run `monitoring_pipeline` on the active stack and wait for it; see `run_retraining`."""
+    run = run_pipeline(
+        monitoring_pipeline, parameters, config_path=config_path, settings=settings, progress=progress
+    )
+    watch = cast(Watch | None, output_of(run, "check_champion", "watch"))
+    if watch is None:
+        raise CamgateError(f"the run {run.name} ended before it looked; ZenML's record of it says why")
+    seen = cast(Watched | None, output_of(run, "chart_audit", "watched"))
+    return MonitoringOutcome(
+        action=watch.action,
+        sentence=watch.sentence if seen is None else seen.sentence,
+        watch=watch,
+        watched=seen,
+        verdict=cast(Verdict | None, output_of(run, "gate_promotion", "verdict")),
         pipeline_run_id=str(run.id),
     )

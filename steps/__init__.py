@@ -15,10 +15,13 @@ from camgate.steps.promote import promote_model
 from camgate.steps.record import record_retraining
 from camgate.steps.train import train_model
 from camgate.steps.verify import verify_model
+from camgate.steps.watch import chart_audit, check_champion
 
 __all__ = [
     "audit_champion",
     "audit_heatmaps",
+    "chart_audit",
+    "check_champion",
     "drill_gate",
     "enforce_verdict",
     "evaluate_model",

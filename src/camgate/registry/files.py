@@ -57,6 +57,20 @@ def read_file(run_id: str, path: str, *, tracking_uri: str | None = None) -> str
             return Path(client.download_artifacts(run_id, path, scratch)).read_text(encoding="utf-8")
 
 
+def read_folder(run_id: str, folder: str, *, tracking_uri: str | None = None) -> dict[str, str]:
+    """The text of each file of a folder of a run, by name; empty where there is no such folder.
+
+    Raises:
+        RegistryError: no such run, or MLflow cannot be reached.
+    """
+    with connected(tracking_uri, doing=f"read {folder} of run {run_id}") as client:
+        if not client.list_artifacts(run_id, folder):
+            return {}
+        with tempfile.TemporaryDirectory(prefix="camgate-files-") as scratch:
+            local = Path(client.download_artifacts(run_id, folder, scratch))
+            return {file.name: file.read_text(encoding="utf-8") for file in sorted(local.iterdir())}
+
+
 def run_links(
     run_id: str, paths: Mapping[str, str], *, tracking_uri: str | None = None
 ) -> tuple[tuple[str, str], ...]:
