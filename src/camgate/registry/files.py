@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
@@ -93,7 +93,8 @@ def run_links(
                 ("MLflow run", page),
                 *((text, f"{page}/artifacts/{quote(path)}") for text, path in paths.items()),
             )
-        root = without_credentials(run.artifact_uri).removeprefix("file://").rstrip("/")
+        root = without_credentials(run.artifact_uri).rstrip("/")
+        root = unquote(root.removeprefix("file://")) if root.startswith("file://") else root
         return ("MLflow run", run_id), *((text, f"{root}/{path}") for text, path in paths.items())
 
 
