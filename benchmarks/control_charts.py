@@ -66,7 +66,7 @@ def delay(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     chance = np.random.default_rng(given.seed)
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---|---|---|---|---|---|---|")
     for baseline, images, between in ((5, 30, 0.0), (5, 100, 0.0), (5, 100, 0.02), (10, 100, 0.02)):
         options = ChartOptions(baseline=baseline)
-        wolf = false_alarms(chance, images, between, max(given.runs // 4, 1), options)
+        wolf = false_alarms(chance, images, between, given.runs, options)
         cells = []
         for shift in (0.05, 0.10, 0.20):
             median, seen = delay(chance, images, shift, between, given.runs, options)

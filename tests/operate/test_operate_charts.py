@@ -53,17 +53,22 @@ def test_the_limits_by_their_formulas() -> None:
     assert between > 0
     weights = [1 / (noise**2 + between) for noise in noises[:5]]
     centre = sum(w * x for w, x in zip(weights, values, strict=False)) / sum(weights)
-    reach = stats.norm.ppf(1 - 0.01 / 6)
+
+    def reach(variance: float, part: float) -> float:
+        return float(stats.t.ppf(1 - 0.01 / 6, 4 * (variance / part) ** 2) * math.sqrt(variance))
+
     for step, point in enumerate(found[5:], start=1):
         own = [noise**2 + between for noise in noises[5 : 5 + step]]
         assert point.centre == pytest.approx(centre)
-        assert point.limit == pytest.approx(centre + reach * math.sqrt(own[-1] + 1 / sum(weights)))
+        uncertainty = 1 / sum(weights)
+        assert point.limit == pytest.approx(centre + reach(own[-1] + uncertainty, between * 6 / 5))
         shares = [0.4 * 0.6 ** (step - 1 - at) for at in range(step)]
         average = 0.6**step * centre + sum(a * x for a, x in zip(shares, values[5:], strict=False))
         variance = sum(a**2 * v for a, v in zip(shares, own, strict=True))
-        variance += sum(shares) ** 2 / sum(weights)
+        variance += sum(shares) ** 2 * uncertainty
+        part = between * (sum(a**2 for a in shares) + sum(shares) ** 2 / 5)
         assert point.average == pytest.approx(average)
-        assert point.average_limit == pytest.approx(centre + reach * math.sqrt(variance))
+        assert point.average_limit == pytest.approx(centre + reach(variance, part))
 
 
 def test_a_wide_interval_raises_no_alarm_where_a_narrow_one_does() -> None:

@@ -10,9 +10,12 @@ each time. So the limits are not a fixed band, as on a plain individuals chart, 
 * EWMA (Roberts 1959; NIST/SEMATECH e-Handbook 6.3.2.4): E_i = w x_i + (1 - w) E_{i-1} from E_k = m on, its
   limit m + L times its own standard deviation, the uncertainty of m included.
 
-Larger is worse, so there are upper limits only. L is the normal quantile for `false_alarms`, the chance of
-any alarm at one audit that is in control, shared out over all charts and both rules (Bonferroni). What rate
-comes of it is measured by `benchmarks/control_charts.py` and told in `docs/how-to/monitoring.md`.
+Larger is worse, so there are upper limits only. L is the t quantile for `false_alarms`, the chance of any
+alarm at one audit that is in control, shared out over all charts and both rules (Bonferroni). Its degrees of
+freedom are Satterthwaite's (1946): of a variance, the part from b^2 has k - 1 and the part from the
+intervals counts as known, so that L is the normal quantile where the baseline varies by no more than its
+noise. What rate comes of it is measured by `benchmarks/control_charts.py` and told in
+`docs/how-to/monitoring.md`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from camgate.audit.resampling import normal_quantile
+from camgate.audit.resampling import normal_quantile, t_quantile
 
 State = Literal["baseline", "in_control", "beyond_limit", "drift"]
 
@@ -107,15 +110,18 @@ def control_chart(
     if len(readings) <= k:
         return learnt
     centre, uncertainty, between = baseline_of(readings[:k])
-    reach = normal_quantile(options.false_alarms / (2 * charts))
-    average, spread, forgotten = centre, 0.0, 1.0
+    tail, keep = options.false_alarms / (2 * charts), 1 - options.weight
+    average, spread, squares, forgotten = centre, 0.0, 0.0, 1.0
     for each in readings[k:]:
         own = each.noise**2 + between
-        limit = centre + reach * math.sqrt(own + uncertainty)
-        average = options.weight * each.value + (1 - options.weight) * average
-        spread = options.weight**2 * own + (1 - options.weight) ** 2 * spread
-        forgotten *= 1 - options.weight
-        average_limit = centre + reach * math.sqrt(spread + (1 - forgotten) ** 2 * uncertainty)
+        limit = centre + _reach(own + uncertainty, between * (1 + 1 / k), k, tail)
+        average = options.weight * each.value + keep * average
+        spread = options.weight**2 * own + keep**2 * spread
+        squares = options.weight**2 + keep**2 * squares  # of the audits' shares in the average
+        forgotten *= keep
+        variance = spread + (1 - forgotten) ** 2 * uncertainty
+        share = between * (squares + (1 - forgotten) ** 2 / k)
+        average_limit = centre + _reach(variance, share, k, tail)
         state: State = "in_control"
         if each.value > limit:
             state = "beyond_limit"
@@ -123,6 +129,14 @@ def control_chart(
             state = "drift"
         learnt.append(Charted(each, centre, limit, average, average_limit, state))
     return learnt
+
+
+def _reach(variance: float, between: float, k: int, tail: float) -> float:
+    """L times the standard deviation; `between` is the part of the variance that k audits have shown."""
+    if between <= 0:
+        return normal_quantile(tail) * math.sqrt(variance)
+    degrees = (k - 1) * (variance / min(between, variance)) ** 2
+    return t_quantile(tail, degrees) * math.sqrt(variance)
 
 
 def baseline_of(readings: Sequence[Reading]) -> tuple[float, float, float]:
