@@ -9,7 +9,10 @@ from zenml.enums import ExecutionMode
 
 from camgate.errors import PromotionBlocked
 from camgate.materializers.sources import pin
+from camgate.operate.charts import ChartOptions
+from camgate.operate.delivery import NotifyOptions
 from camgate.operate.monitoring import Watched
+from camgate.operate.options import read_options
 from camgate.pipelines.dynamic import as_parameters
 from camgate.steps import (
     audit_heatmaps,
@@ -62,6 +65,8 @@ def monitoring_pipeline(
     """
     with as_parameters():
         try:
+            read_options(NotifyOptions, notify, "notify")  # better now than after the audit
+            read_options(ChartOptions, charts, "charts")
             manifest = load_data(data=data, options=data_options)
             checked = check_champion(
                 manifest=manifest,

@@ -9,6 +9,8 @@ from zenml.enums import ExecutionMode
 
 from camgate.errors import PromotionBlocked
 from camgate.materializers.sources import pin
+from camgate.operate.delivery import NotifyOptions
+from camgate.operate.options import read_options
 from camgate.operate.plans import Plan
 from camgate.pipelines.dynamic import as_parameters
 from camgate.pipelines.training import trained_and_judged
@@ -64,6 +66,7 @@ def retraining_pipeline(
     with as_parameters():
         plan: Plan | None = None
         try:
+            read_options(NotifyOptions, notify, "notify")  # better now than after the training
             manifest = load_data(data=data, options=data_options)
             planned = plan_retraining(
                 manifest=manifest,

@@ -61,32 +61,31 @@ def notify_outcome(
     kind = outcome_kind(verdict, promotion)
     notes = [promotion.sentence] if promotion is not None and promotion.sentence else []
     notes += [drift.sentence] if drift is not None and drift.status == "drifted" else []
-    with tracked(experiment) as run:
-        held = audit_run(run.run_id, result, tracking_uri=run.uri)
-        message = with_evidence(
-            Message(kind=kind, subject=name, sentence=verdict.sentence, notes=tuple(notes)),
-            result,
-            held,
-            tracking_uri=run.uri,
-        )
+    message = Message(kind=kind, subject=name, sentence=verdict.sentence, notes=tuple(notes))
+    try:
+        with tracked(experiment) as run:
+            held = audit_run(run.run_id, result, tracking_uri=run.uri)
+            message = with_evidence(message, result, held, tracking_uri=run.uri)
+    except CamgateError as error:  # MLflow is away: what was decided must be told all the same
+        _log.warning("The message goes without links: %s", error)
     return [each.model_dump() for each in send(message, chosen)]
 
 
 def with_evidence(message: Message, result: AuditResult, run_id: str, *, tracking_uri: str | None) -> Message:
-    """The message with the worst picture and the links; without those that MLflow cannot give now."""
+    """The message with the worst picture and the links, which are those of the run.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
     paths = {"report": "audit/report.html"}
     picture = None
     for _, _, pixels in gallery_pictures(result, 1):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, format="PNG")
         picture, paths["worst picture"] = stream.getvalue(), PICTURE
-    try:
-        if picture is not None:
-            log_files(run_id, {PICTURE: picture}, tracking_uri=tracking_uri)
-        links = run_links(run_id, paths, tracking_uri=tracking_uri)
-    except CamgateError as error:
-        _log.warning("The message goes without links: %s", error)
-        links = ()
+    if picture is not None:
+        log_files(run_id, {PICTURE: picture}, tracking_uri=tracking_uri)
+    links = run_links(run_id, paths, tracking_uri=tracking_uri)
     return Message(message.kind, message.subject, message.sentence, message.notes, links, picture)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from zenml import step
 
 from camgate._version import __version__
 from camgate.data.manifest import data_digest
+from camgate.errors import CamgateError
 from camgate.gate.policy import Policy
 from camgate.gate.verdict import Status
 from camgate.materializers.sources import pin
@@ -33,6 +35,7 @@ from camgate.steps._tracking import TrackedRun, tracked, tracking_server
 
 STATISTICS = "data/statistics.json"
 """In the run of a retraining: what its data look like, for the next one to compare with."""
+_log = logging.getLogger(__name__)
 
 
 @step(enable_cache=False)
@@ -49,7 +52,7 @@ def plan_retraining(
 ) -> Annotated[Plan, "plan"]:
     """Decide whether to train: not twice on the same, not while another does, not on data that drifted.
 
-    Where it is to train, the lock of the retraining is held, and whoever called must give it back:
+    Where the plan has an `owner`, the lock of the retraining is held, and whoever called must give it back:
     `camgate.steps.plan.give_back`. Never cached.
 
     Args:
@@ -87,12 +90,10 @@ def plan_retraining(
             try:
                 found = _compared(manifest, digest, name, alias, limits, run)
             except BaseException:
-                end_turn(name, alias, turn.owner, tracking_uri=run.uri)
+                give_back(name, alias, turn.owner)
                 raise
             action = "drifted" if found.blocks else "train"
             plan = Plan(action=action, key=key, sentence=found.sentence, owner=turn.owner, drift=found)
-            if found.blocks:
-                end_turn(name, alias, turn.owner, tracking_uri=run.uri)
         tag_run(
             run.run_id, {"camgate.plan": plan.action, "camgate.sentence": plan.sentence}, tracking_uri=run.uri
         )
@@ -100,9 +101,12 @@ def plan_retraining(
 
 
 def give_back(name: str, alias: str, owner: str) -> None:
-    """Let the next retraining begin."""
-    with tracking_server() as uri:
-        end_turn(name, alias, owner, tracking_uri=uri)
+    """Let the next retraining begin. A failure is logged: the decision stands, the lock ends by itself."""
+    try:
+        with tracking_server() as uri:
+            end_turn(name, alias, owner, tracking_uri=uri)
+    except CamgateError as error:
+        _log.warning("The lock of the retraining of %s could not be given back: %s", name, error)
 
 
 def _compared(

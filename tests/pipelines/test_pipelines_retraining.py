@@ -66,7 +66,7 @@ def scenes(folder: Path, *, bias: float, seed: int, dark: bool = False) -> Path:
     """A patch in the corner that goes with the class, or does not; at night everything is darker."""
     write_scenes(
         folder,
-        per_class={"train": 40, "validation": 8, "test": 24},
+        per_class={"train": 36, "validation": 4, "test": 20},
         shortcut="corner_patch",
         strength=bias,
         seed=seed,
@@ -197,6 +197,8 @@ def test_faults_are_told_as_errors_and_leave_no_lock(squares: Path) -> None:
     assert "row 5, column label: empty" in told()[0]["sentence"]
     with pytest.raises(InputError, match=r"drift\.on_drif: no such option, did you mean 'on_drift'"):
         retrain(write_images(Path("whole")), drift={"on_drif": "block"})
+    with pytest.raises(InputError, match=r"notify\.folders: no such option, did you mean 'folder'"):
+        retrain(Path("whole/manifest.csv"), notify={"folders": "told"})
     with pytest.raises(Exception, match="epochs"):  # breaks in the training, under the lock
         retrain(Path("whole/manifest.csv"), training=TRAINING | {"epochs": -1})
     assert len(told()) == 3
