@@ -74,6 +74,7 @@ def monitoring_pipeline(
                 alias=alias,
                 keys=keys,
                 require_proof=require_proof,
+                options=charts,
                 experiment=experiment,
             )
             watch: Watch = checked.load()

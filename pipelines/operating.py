@@ -124,11 +124,15 @@ class MonitoringOutcome:
 
     @property
     def exit_code(self) -> int:
-        """Of the command line: 1 on an alarm or an unverified champion, else the verdict's."""
-        alarm = self.watched is not None and self.watched.status == "alarm"
-        if alarm or self.action == "unverified":
+        """Of the command line: 1 on an alarm or an unverified champion, else the verdict's.
+
+        Where there is nothing new it is that of the newest audit.
+        """
+        seen = self.watched or self.watch.seen
+        if self.action == "unverified" or (seen is not None and seen.status == "alarm"):
             return Status.FAIL.exit_code
-        return Status.PASS.exit_code if self.verdict is None else self.verdict.status.exit_code
+        verdict = self.watch.verdict if self.verdict is None else self.verdict.status
+        return (verdict or Status.ERROR).exit_code
 
 
 def run_monitoring(

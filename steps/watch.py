@@ -50,6 +50,7 @@ class Watch(BaseModel):
         version: of the champion.
         proof: what `verify` says of it: PASS, FAIL or INCONCLUSIVE.
         series: run that holds its audits over time.
+        seen, verdict: what the newest audit said, where there is nothing new: that still holds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,8 @@ class Watch(BaseModel):
     version: int
     proof: Status
     series: str
+    seen: Watched | None = None
+    verdict: Status | None = None
 
 
 @step(enable_cache=False)
@@ -69,6 +72,7 @@ def check_champion(
     alias: str = "champion",
     keys: list[str] | None = None,
     require_proof: bool = False,
+    options: dict[str, Any] | None = None,
     experiment: str = "camgate_monitoring",
 ) -> Annotated[Watch, "watch"]:
     """Verify the champion, and see whether these images are new to it; never cached.
@@ -80,35 +84,38 @@ def check_champion(
         keys: files of trusted public keys; by default `CAMGATE_TRUSTED_KEYS`.
         require_proof: whether a champion that can only not be proven (no signature, no pinned policy) is
             taken for one that does not verify.
+        options: see `camgate.operate.charts.ChartOptions`.
         experiment: MLflow experiment that holds the series.
 
     Raises:
         RegistryError: there is no champion, or MLflow cannot be reached.
     """
+    chosen = read_options(ChartOptions, options, "charts")
     rows, _ = audited_rows(manifest)
     digest = data_digest(rows)
     with tracking_server() as uri:
         found = verify(f"models:/{name}@{alias}", keys=keys or (), tracking_uri=uri)
         series = series_run(name, found.version, experiment=experiment, tracking_uri=uri)
-        held = [
-            AuditPoint.from_json(text, file) for file, text in read_points(series, tracking_uri=uri).items()
-        ]
+        held = _points(series, uri)
         finish_run(series, tracking_uri=uri)
     faults = [proof.message for proof in found.proofs if proof.status is not Status.PASS]
-    action: Literal["audit", "nothing_new", "unverified"] = "audit"
-    sentence = f"{found.uri} is audited."
-    if found.status is Status.FAIL or (require_proof and faults):
-        action, sentence = "unverified", f"{found.uri} does not verify ({found.status}): {'; '.join(faults)}."
-    elif any(point.data_digest == digest for point in held):
-        action, sentence = "nothing_new", f"Nothing new: {found.uri} was audited on these images already."
-    return Watch(
-        action=action,
-        sentence=sentence,
+    watch = Watch(
+        action="audit",
+        sentence=f"{found.uri} is audited.",
         uri=found.uri,
         version=found.version,
         proof=found.status,
         series=series,
     )
+    if found.status is Status.FAIL or (require_proof and faults):
+        said = f"{found.uri} does not verify ({found.status}): {'; '.join(faults)}."
+        return watch.model_copy(update={"action": "unverified", "sentence": said})
+    if any(point.data_digest == digest for point in held):
+        seen = watched(f"{name} v{found.version}", held, charts_of(held, chosen), chosen)
+        said = f"Nothing new: {found.uri} was audited on these images already. {seen.sentence}"
+        told = {"action": "nothing_new", "sentence": said, "seen": seen, "verdict": held[-1].verdict}
+        return watch.model_copy(update=told)
+    return watch
 
 
 @step(enable_cache=False)

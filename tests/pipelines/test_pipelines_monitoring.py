@@ -77,6 +77,8 @@ def test_a_champion_in_control_then_drifting_then_tampered_with(squares: Path, t
     assert "squares v1 drifts: " in drifted.sentence
     assert Client().get_pipeline_run(drifted.pipeline_run_id).status == "failed"
     assert told() == ["error", "in_control", "in_control", "in_control", "alarm"]
+    repeated = monitor(tmp_path / "decoys" / "manifest.csv")
+    assert (repeated.action, repeated.exit_code) == ("nothing_new", 1), "no green light by asking again"
     message = json.loads(sorted(Path("told").glob("*-alarm.json"))[0].read_text())
     assert {"MLflow run", "report", "worst picture", "control charts"} == set(message["links"])
 
