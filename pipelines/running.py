@@ -72,7 +72,10 @@ def run_training(
     Raises:
         CamgateError: what a step found wrong, e.g. faults in the data.
     """
-    return _run(training_pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
+    done = run_pipeline(
+        training_pipeline, parameters, config_path=config_path, settings=settings, progress=progress
+    )
+    return outcome(done)
 
 
 def run_audit(
@@ -83,17 +86,21 @@ def run_audit(
     **parameters: Any,
 ) -> RunOutcome:
     """Run `audit_pipeline` on the active stack and wait for it; see `run_training`."""
-    return _run(audit_pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
+    done = run_pipeline(
+        audit_pipeline, parameters, config_path=config_path, settings=settings, progress=progress
+    )
+    return outcome(done)
 
 
-def _run(
+def run_pipeline(
     pipeline: Pipeline,
     parameters: dict[str, Any],
     *,
-    config_path: str | Path | None,
-    settings: dict[str, Any] | None,
-    progress: Listener | None,
-) -> RunOutcome:
+    config_path: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: Listener | None = None,
+) -> PipelineRunResponse:
+    """Run one of our pipelines and give back ZenML's record of it, also where the gate blocked it."""
     name = f"{pipeline.name}-{uuid4().hex[:12]}"
     options: dict[str, Any] = {"run_name": name, **(settings or {})}
     if config_path is not None:
@@ -101,26 +108,27 @@ def _run(
     with _source_root(), _quiet(), listen(progress):
         with suppress(PromotionBlocked):  # the outcome says so, with all evidence
             pipeline.with_options(**options)(**parameters)
-        return outcome(Client().get_pipeline_run(options["run_name"]))
+        return Client().get_pipeline_run(options["run_name"])
 
 
 def outcome(run: PipelineRunResponse) -> RunOutcome:
     """Read what a finished run of one of our pipelines left behind."""
     gate = run.steps["gate_promotion"]
-    promotion = _output(run, "promote_model", "promotion")
+    promotion = output_of(run, "promote_model", "promotion")
     return RunOutcome(
         status=run.status.value,
-        verdict=cast(Verdict, _output(run, "gate_promotion", "verdict")),
+        verdict=cast(Verdict, output_of(run, "gate_promotion", "verdict")),
         promotion=cast(Promotion | None, promotion),
-        result=cast(AuditResult, _output(run, "audit_heatmaps", "audit")),
-        evaluation=cast(Evaluation | None, _output(run, "evaluate_model", "evaluation")),
+        result=cast(AuditResult, output_of(run, "audit_heatmaps", "audit")),
+        evaluation=cast(Evaluation | None, output_of(run, "evaluate_model", "evaluation")),
         mlflow_run_id=str(gate.run_metadata["mlflow_run_id"]),
         pipeline_run_id=str(run.id),
         pipeline_run_name=run.name,
     )
 
 
-def _output(run: PipelineRunResponse, step: str, name: str) -> Any:
+def output_of(run: PipelineRunResponse, step: str, name: str) -> Any:
+    """An output of a step; None where the step did not run."""
     if step not in run.steps:
         return None
     return run.steps[step].outputs[name][0].load()

@@ -55,6 +55,38 @@ def training_pipeline(
         experiment: MLflow experiment; by default the pipeline's name.
     """
     manifest = load_data(data=data, options=data_options)
+    verdict, promotion, _ = trained_and_judged(
+        manifest,
+        model_name=model_name,
+        policy=policy,
+        training=training,
+        audit=audit,
+        champion=champion,
+        drill=drill,
+        alias=alias,
+        experiment=experiment,
+    )
+    enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
+
+
+def trained_and_judged(
+    manifest: Any,
+    *,
+    model_name: str,
+    policy: str | dict[str, Any] | None,
+    training: dict[str, Any] | None,
+    audit: dict[str, Any] | None,
+    champion: dict[str, Any] | None,
+    drill: dict[str, Any] | None,
+    alias: str,
+    experiment: str | None,
+    after: str | None = "evaluate_model",
+) -> tuple[Any, Any, Any]:
+    """The steps from training to promotion, inside a pipeline; verdict, promotion and audit as artifacts.
+
+    `after` is the step that the audit waits for; None in a dynamic pipeline, where steps run as they are
+    called.
+    """
     classifier, history, parameters = train_model(manifest=manifest, **(training or {}))
     evaluate_model(
         classifier=classifier,
@@ -68,7 +100,7 @@ def training_pipeline(
         model=classifier,
         policy=policy,
         experiment=experiment,
-        after="evaluate_model",
+        after=after,
         **(audit or {}),
     )
     terms = Policy.read(policy)
@@ -104,7 +136,7 @@ def training_pipeline(
         drill=drilled,
         experiment=experiment,
     )
-    enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
+    return verdict, promotion, result
 
 
 pin(training_pipeline.entrypoint)

@@ -9,19 +9,28 @@ from camgate.steps.enforce import enforce_verdict
 from camgate.steps.evaluate import evaluate_model
 from camgate.steps.gate import gate_promotion
 from camgate.steps.load import load_data
+from camgate.steps.notify import notify_outcome
+from camgate.steps.plan import plan_retraining
 from camgate.steps.promote import promote_model
+from camgate.steps.record import record_retraining
 from camgate.steps.train import train_model
 from camgate.steps.verify import verify_model
+from camgate.steps.watch import chart_audit, check_champion
 
 __all__ = [
     "audit_champion",
     "audit_heatmaps",
+    "chart_audit",
+    "check_champion",
     "drill_gate",
     "enforce_verdict",
     "evaluate_model",
     "gate_promotion",
     "load_data",
+    "notify_outcome",
+    "plan_retraining",
     "promote_model",
+    "record_retraining",
     "train_model",
     "verify_model",
 ]

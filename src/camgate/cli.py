@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from camgate import cli_drill, cli_pin, cli_promote, cli_verify
+from camgate import cli_drill, cli_operate, cli_pin, cli_promote, cli_verify
 from camgate._version import __version__
 from camgate.cli_drill import drill_in
 from camgate.cli_options import (
@@ -268,6 +268,8 @@ def demo(
 
 for command in (
     cli_drill.drill,
+    cli_operate.retrain,
+    cli_operate.monitor,
     cli_pin.pin_policy,
     cli_promote.promote,
     cli_promote.waive,

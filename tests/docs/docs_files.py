@@ -14,6 +14,9 @@ from camgate.data.reading import DataOptions
 from camgate.data.sources import load_coco, load_folder, load_manifest, load_voc, load_yolo
 from camgate.gate.policy import Policy
 from camgate.models.spec import ModelSpec
+from camgate.operate.charts import ChartOptions
+from camgate.operate.delivery import NotifyOptions
+from camgate.operate.drift import DriftLimits
 
 _READERS: tuple[Callable[..., Any], ...] = (load_coco, load_folder, load_manifest, load_voc, load_yolo)
 
@@ -43,11 +46,20 @@ def check_yaml(source: str, run: Callable[[str], None]) -> None:
 
 
 def _check_configuration(given: dict[str, Any]) -> None:
-    from camgate.pipelines import audit_pipeline, training_pipeline
+    from camgate.pipelines import (
+        audit_pipeline,
+        monitoring_pipeline,
+        retraining_pipeline,
+        training_pipeline,
+    )
     from camgate.steps import audit_heatmaps, drill_gate, train_model
 
     pipeline = audit_pipeline if "model" in given else training_pipeline
+    if "notify" in given:
+        pipeline = monitoring_pipeline if "charts" in given else retraining_pipeline
     _known(given, pipeline.entrypoint, "parameters")
+    for key, options in (("drift", DriftLimits), ("notify", NotifyOptions), ("charts", ChartOptions)):
+        options.model_validate(given.get(key, {}))
     for key, step in (("training", train_model), ("audit", audit_heatmaps), ("drill", drill_gate)):
         _known(given.get(key, {}), step.entrypoint, key)
     if isinstance(given.get("data_options"), dict):

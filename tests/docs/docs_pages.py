@@ -287,3 +287,23 @@ def _zenml(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
 def _deploy(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
     terms = Policy.load("policy.yaml")
     return Setting(before={"camgate verify": lambda: _moved(workshop, "pets", terms)})
+
+
+@page("docs/how-to/retraining.md")
+def _retraining(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
+    def look(names: dict[str, Any]) -> None:
+        outcome = names["outcome"]
+        assert (outcome.action, outcome.version, outcome.promoted) == ("nothing_new", 1, True)
+        assert len(list(Path("notifications").glob("*-promoted.json"))) == 1
+
+    return Setting(after=look)
+
+
+@page("docs/how-to/monitoring.md")
+def _monitoring(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
+    promoted(workshop, "pets")
+
+    def look(names: dict[str, Any]) -> None:
+        assert (names["outcome"].action, names["outcome"].exit_code) == ("nothing_new", 0)
+
+    return Setting(after=look)

@@ -100,7 +100,7 @@ def interval_plot(
     parts.append(
         Markup('<circle class="value" cx="{}" cy="17" r="4.5"/>').format(percent(centre, start, stop))
     )
-    return _svg("interval", 52, name, parts)
+    return plot("interval", 52, name, parts)
 
 
 def histogram(values: np.ndarray, marks: Sequence[Mark], *, name: str) -> Markup | None:
@@ -154,7 +154,7 @@ def histogram(values: np.ndarray, marks: Sequence[Mark], *, name: str) -> Markup
                 mark.kind, x, y - 9, floor, y, side[0], side[1], plain(mark.label), number(mark.x, "percent")
             )
         )
-    return _svg("histogram", floor + 42, name, parts)
+    return plot("histogram", floor + 42, name, parts)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def calibration(points: Sequence[Point], *, name: str) -> Markup:
         + "confidence of the prediction (%), upwards: accuracy (%)"
         + Markup("</text>")
     )
-    return _svg("calibration", height + 50, name, parts)
+    return plot("calibration", height + 50, name, parts)
 
 
 def pair(
@@ -237,7 +237,7 @@ def pair(
                 x, anchor, bare(end, unit)
             )
         )
-    return _svg("interval", 58, name, parts)
+    return plot("interval", 58, name, parts)
 
 
 def spread(values: np.ndarray, mean: Estimate, *, uniform: float) -> Markup:
@@ -276,7 +276,8 @@ def bar(share: float | None, *, kind: str = "bar") -> Markup:
     ).format(kind, width)
 
 
-def _svg(kind: str, height: float, name: str, parts: Sequence[Markup]) -> Markup:
+def plot(kind: str, height: float, name: str, parts: Sequence[Markup]) -> Markup:
+    """The parts as one plot, `height` in pixels and as wide as its column; `name` is read out."""
     return Markup('<svg class="plot {}" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
         kind, round(height), plain(name), Markup("").join(parts)
     )
