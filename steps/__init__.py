@@ -9,18 +9,24 @@ from camgate.steps.enforce import enforce_verdict
 from camgate.steps.evaluate import evaluate_model
 from camgate.steps.gate import gate_promotion
 from camgate.steps.load import load_data
+from camgate.steps.merge import merge_shards
+from camgate.steps.plan import plan_shards
 from camgate.steps.promote import promote_model
+from camgate.steps.shard import audit_shard
 from camgate.steps.train import train_model
 from camgate.steps.verify import verify_model
 
 __all__ = [
     "audit_champion",
     "audit_heatmaps",
+    "audit_shard",
     "drill_gate",
     "enforce_verdict",
     "evaluate_model",
     "gate_promotion",
     "load_data",
+    "merge_shards",
+    "plan_shards",
     "promote_model",
     "train_model",
     "verify_model",

@@ -12,15 +12,12 @@ from zenml import step
 import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
-from camgate.data.manifest import audited_rows
 from camgate.data.preprocessing import Preprocessing
-from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
-from camgate.registry.flavor import log_classifier
-from camgate.registry.tracking import log_audit, log_data
-from camgate.steps._models import as_classifier
+from camgate.steps._auditing import log_model, log_result
 from camgate.steps._progress import reporter
+from camgate.steps._request import AuditRequest
 from camgate.steps._tracking import tracked
 
 _log = logging.getLogger(__name__)
@@ -97,55 +94,40 @@ def audit_heatmaps(
         ModelError: the model cannot be audited.
         RegistryError: MLflow cannot be reached.
     """
-    options = Policy.read(policy).audit_options()
-    chosen = {
-        "method": method,
-        "target_layer": target_layer,
-        "target": target,
-        "interventions": interventions,
-        "tolerance": tolerance,
-        "draws": draws,
-        "fill": fill,
-        "margin": margin,
-        "match_on": match_on,
-    }
-    options.update({name: value for name, value in chosen.items() if value is not None})
+    request = AuditRequest(
+        classes=None if classes is None else tuple(classes),
+        preprocessing=preprocessing,
+        builder=builder,
+        builder_args=builder_args,
+        method=method,
+        target_layer=target_layer,
+        target=target,
+        interventions=interventions,
+        tolerance=tolerance,
+        draws=draws,
+        fill=fill,
+        margin=margin,
+        match_on=None if match_on is None else tuple(match_on),
+        slices=tuple(slices or ()),
+        seed=seed,
+        max_interventions=max_interventions,
+        batch_size=batch_size,
+        workers=workers,
+        gallery_worst=gallery_worst,
+        gallery_sample=gallery_sample,
+        allow_code=allow_code,
+        allow_pickle=allow_pickle,
+    )
+    arguments = request.arguments(policy)
     with tracked(experiment) as run:
-        classifier = as_classifier(
-            model,
-            source=source,
-            classes=classes,
-            preprocessing=preprocessing,
-            builder=builder,
-            builder_args=builder_args,
-            allow_code=allow_code,
-            allow_pickle=allow_pickle,
-            tracking_uri=run.uri,
-        )
-        if classifier.model_uri is None and classifier.builder is not None:
-            logged = log_classifier(classifier, run_id=run.run_id, tracking_uri=run.uri)
-            classifier.model_uri, classifier.source_digest = logged.model_uri, logged.digest
-        elif classifier.model_uri is None:
+        classifier = request.classifier(model, source, tracking_uri=run.uri)
+        if not log_model(classifier, run):
             _log.warning(
                 "The model has no `builder`, so it is audited without being logged to MLflow and cannot be "
                 "promoted. Give `builder`, or log it yourself and audit it by `source='models:/...'`."
             )
-        result = audit(
-            classifier,
-            manifest,
-            **options,
-            slices=slices or (),
-            seed=seed,
-            max_interventions=max_interventions,
-            batch_size=batch_size,
-            workers=workers,
-            gallery_worst=gallery_worst,
-            gallery_sample=gallery_sample,
-            progress=reporter(),
-        )
-        held = log_audit(run.run_id, result, tracking_uri=run.uri)
-        rows, _ = audited_rows(manifest)
-        log_data(held, rows, result.data_digest, name="audited", tracking_uri=run.uri)
+        result = audit(classifier, manifest, progress=reporter(), **arguments)
+        log_result(result, manifest, run)
     return result
 
 
