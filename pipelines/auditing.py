@@ -9,13 +9,18 @@ from zenml.enums import ExecutionMode
 
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
+from camgate.pipelines.dynamic import ENVIRONMENT, twin
+from camgate.pipelines.sharding import audited
 from camgate.steps import (
     audit_champion,
     audit_heatmaps,
+    audit_shard,
     drill_gate,
     enforce_verdict,
     gate_promotion,
     load_data,
+    merge_shards,
+    plan_shards,
     promote_model,
 )
 from camgate.steps.champion import champion_options
@@ -29,6 +34,7 @@ def audit_pipeline(
     policy: str | dict[str, Any] | None = None,
     data_options: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    shards: dict[str, Any] | None = None,
     champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
     alias: str = "champion",
@@ -43,6 +49,8 @@ def audit_pipeline(
         policy: path of a YAML file, or its content; None takes the default policy.
         data_options: how the data are read and where valid pixels are, see `camgate.steps.load_data`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `slices`, `allow_pickle`.
+        shards: audit in shards, such as `{count: 8, how: static}`, see `camgate.pipelines.Shards`; None is
+            one step.
         champion: options of `camgate.steps.audit_champion`, such as `classes`; the step runs where the policy
             has the check `champion`.
         drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
@@ -51,8 +59,8 @@ def audit_pipeline(
         experiment: MLflow experiment; by default the pipeline's name.
     """
     manifest = load_data(data=data, options=data_options)
-    result = audit_heatmaps(
-        manifest=manifest, source=model, policy=policy, experiment=experiment, **(audit or {})
+    result = audited(
+        manifest=manifest, source=model, policy=policy, options=audit, shards=shards, experiment=experiment
     )
     terms = Policy.read(policy)
     rival = None  # then the check is an ERROR, if there is one
@@ -89,3 +97,24 @@ def audit_pipeline(
 
 
 pin(audit_pipeline.entrypoint)
+
+dynamic_audit_pipeline = pipeline(
+    name="camgate_audit_dynamic",
+    dynamic=True,
+    execution_mode=ExecutionMode.FAIL_FAST,
+    environment=ENVIRONMENT,
+    # Those that may run: their settings are read from a run configuration, and their images built, before.
+    depends_on=[
+        load_data,
+        audit_heatmaps,
+        plan_shards,
+        audit_shard,
+        merge_shards,
+        audit_champion,
+        drill_gate,
+        gate_promotion,
+        promote_model,
+        enforce_verdict,
+    ],
+)(twin(audit_pipeline.entrypoint, "dynamic_audit_pipeline"))
+"""`audit_pipeline` as a dynamic pipeline of ZenML, for `shards: {how: dynamic}`."""

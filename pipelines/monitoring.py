@@ -13,7 +13,7 @@ from camgate.operate.charts import ChartOptions
 from camgate.operate.delivery import NotifyOptions
 from camgate.operate.monitoring import Watched
 from camgate.operate.options import read_options
-from camgate.pipelines.dynamic import as_parameters
+from camgate.pipelines.dynamic import ENVIRONMENT
 from camgate.steps import (
     audit_heatmaps,
     chart_audit,
@@ -27,7 +27,9 @@ from camgate.steps.watch import Watch
 
 
 # Dynamic: whether anything is audited is known only when the champion and the data have been looked at.
-@pipeline(name="camgate_monitoring", dynamic=True, execution_mode=ExecutionMode.FAIL_FAST)
+@pipeline(
+    name="camgate_monitoring", dynamic=True, execution_mode=ExecutionMode.FAIL_FAST, environment=ENVIRONMENT
+)
 def monitoring_pipeline(
     data: str,
     model_name: str,
@@ -63,48 +65,47 @@ def monitoring_pipeline(
         PromotionBlocked: an alarm, a champion that does not verify, or a verdict that is not PASS where the
             policy says `on_block: fail`. All have been told before.
     """
-    with as_parameters():
-        try:
-            read_options(NotifyOptions, notify, "notify")  # better now than after the audit
-            read_options(ChartOptions, charts, "charts")
-            manifest = load_data(data=data, options=data_options)
-            checked = check_champion(
-                manifest=manifest,
-                name=model_name,
-                alias=alias,
-                keys=keys,
-                require_proof=require_proof,
-                options=charts,
-                experiment=experiment,
-            )
-            watch: Watch = checked.load()
-            if watch.action == "nothing_new":
-                return
-            if watch.action == "unverified":
-                tell("unverified", model_name, watch.sentence, notify)
-                raise PromotionBlocked(watch.sentence)
-            result = audit_heatmaps(
-                manifest=manifest, source=watch.uri, policy=policy, experiment=experiment, **(audit or {})
-            )
-            verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
-            found = chart_audit(
-                watch=checked,
-                result=result,
-                verdict=verdict,
-                name=model_name,
-                options=charts,
-                notify=notify,
-                experiment=experiment,
-            )
-            seen: Watched = found.load()
-            if seen.status == "alarm":
-                raise PromotionBlocked(seen.sentence)
-            enforce_verdict(verdict=verdict, experiment=experiment)
-        except PromotionBlocked:  # told already
-            raise
-        except Exception as error:
-            tell("error", model_name, f"The audit of the champion broke: {error}", notify)
-            raise
+    try:
+        read_options(NotifyOptions, notify, "notify")  # better now than after the audit
+        read_options(ChartOptions, charts, "charts")
+        manifest = load_data(data=data, options=data_options)
+        checked = check_champion(
+            manifest=manifest,
+            name=model_name,
+            alias=alias,
+            keys=keys,
+            require_proof=require_proof,
+            options=charts,
+            experiment=experiment,
+        )
+        watch: Watch = checked.load()
+        if watch.action == "nothing_new":
+            return
+        if watch.action == "unverified":
+            tell("unverified", model_name, watch.sentence, notify)
+            raise PromotionBlocked(watch.sentence)
+        result = audit_heatmaps(
+            manifest=manifest, source=watch.uri, policy=policy, experiment=experiment, **(audit or {})
+        )
+        verdict = gate_promotion(result=result, policy=policy, experiment=experiment)
+        found = chart_audit(
+            watch=checked,
+            result=result,
+            verdict=verdict,
+            name=model_name,
+            options=charts,
+            notify=notify,
+            experiment=experiment,
+        )
+        seen: Watched = found.load()
+        if seen.status == "alarm":
+            raise PromotionBlocked(seen.sentence)
+        enforce_verdict(verdict=verdict, experiment=experiment)
+    except PromotionBlocked:  # told already
+        raise
+    except Exception as error:
+        tell("error", model_name, f"The audit of the champion broke: {error}", notify)
+        raise
 
 
 pin(monitoring_pipeline.entrypoint)

@@ -12,7 +12,7 @@ from camgate.materializers.sources import pin
 from camgate.operate.delivery import NotifyOptions
 from camgate.operate.options import read_options
 from camgate.operate.plans import Plan
-from camgate.pipelines.dynamic import as_parameters
+from camgate.pipelines.dynamic import ENVIRONMENT
 from camgate.pipelines.training import trained_and_judged
 from camgate.registry.retraining import LEASE
 from camgate.steps import enforce_verdict, load_data, notify_outcome, plan_retraining, record_retraining
@@ -21,7 +21,9 @@ from camgate.steps.plan import give_back
 
 
 # Dynamic: whether anything is trained is known only when the data have been read.
-@pipeline(name="camgate_retraining", dynamic=True, execution_mode=ExecutionMode.FAIL_FAST)
+@pipeline(
+    name="camgate_retraining", dynamic=True, execution_mode=ExecutionMode.FAIL_FAST, environment=ENVIRONMENT
+)
 def retraining_pipeline(
     data: str,
     model_name: str = "camgate",
@@ -31,6 +33,7 @@ def retraining_pipeline(
     audit: dict[str, Any] | None = None,
     champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
+    shards: dict[str, Any] | None = None,
     drift: dict[str, Any] | None = None,
     notify: dict[str, Any] | None = None,
     code_version: str = "",
@@ -52,6 +55,7 @@ def retraining_pipeline(
         audit: options of `camgate.steps.audit_heatmaps`.
         champion: options of `camgate.steps.audit_champion`; it runs where the policy compares.
         drill: options of `camgate.steps.drill_gate`.
+        shards: audit in shards, `{count: 8, how: dynamic}`, see `camgate.pipelines.Shards`; None is one step.
         drift: when data have drifted, and what follows: `camgate.operate.drift.DriftLimits`.
         notify: whom to tell, and how: `camgate.operate.delivery.NotifyOptions`.
         code_version: of your own code, such as the commit; another one makes the same data new.
@@ -63,59 +67,58 @@ def retraining_pipeline(
         PromotionBlocked: not PASS, where the policy says `on_block: fail`; or the data have drifted, where
             `drift` says `on_drift: block`.
     """
-    with as_parameters():
-        plan: Plan | None = None
-        try:
-            read_options(NotifyOptions, notify, "notify")  # better now than after the training
-            manifest = load_data(data=data, options=data_options)
-            planned = plan_retraining(
-                manifest=manifest,
-                name=model_name,
-                alias=alias,
-                policy=policy,
-                options={"training": training, "audit": audit, "champion": champion, "drill": drill},
-                drift=drift,
-                code_version=code_version,
-                lease_hours=lease_hours,
-                experiment=experiment,
-            )
-            plan = planned.load()
-            if plan.action in {"nothing_new", "busy"}:
-                return
-            if plan.action == "drifted":
-                tell("drift", model_name, plan.sentence, notify)
-                raise PromotionBlocked(plan.sentence)
-            verdict, promotion, result = trained_and_judged(
-                manifest,
-                model_name=model_name,
-                policy=policy,
-                training=training,
-                audit=audit,
-                champion=champion,
-                drill=drill,
-                alias=alias,
-                experiment=experiment,
-                after=None,
-            )
-            record_retraining(plan=planned, verdict=verdict, promotion=promotion)
-            notify_outcome(
-                verdict=verdict,
-                result=result,
-                name=model_name,
-                promotion=promotion,
-                drift=plan.drift,
-                options=notify,
-                experiment=experiment,
-            )
-            enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
-        except PromotionBlocked:  # told already
-            raise
-        except Exception as error:
-            tell("error", model_name, f"The retraining broke: {error}", notify)
-            raise
-        finally:
-            if plan is not None and plan.owner:
-                give_back(model_name, alias, plan.owner)
+    plan: Plan | None = None
+    try:
+        read_options(NotifyOptions, notify, "notify")  # better now than after the training
+        manifest = load_data(data=data, options=data_options)
+        planned = plan_retraining(
+            manifest=manifest,
+            name=model_name,
+            alias=alias,
+            policy=policy,
+            options={"training": training, "audit": audit, "champion": champion, "drill": drill},
+            drift=drift,
+            code_version=code_version,
+            lease_hours=lease_hours,
+            experiment=experiment,
+        )
+        plan = planned.load()
+        if plan.action in {"nothing_new", "busy"}:
+            return
+        if plan.action == "drifted":
+            tell("drift", model_name, plan.sentence, notify)
+            raise PromotionBlocked(plan.sentence)
+        verdict, promotion, result = trained_and_judged(
+            manifest,
+            model_name=model_name,
+            policy=policy,
+            training=training,
+            audit=audit,
+            champion=champion,
+            drill=drill,
+            shards=shards,
+            alias=alias,
+            experiment=experiment,
+        )
+        record_retraining(plan=planned, verdict=verdict, promotion=promotion)
+        notify_outcome(
+            verdict=verdict,
+            result=result,
+            name=model_name,
+            promotion=promotion,
+            drift=plan.drift,
+            options=notify,
+            experiment=experiment,
+        )
+        enforce_verdict(verdict=verdict, promotion=promotion, experiment=experiment)
+    except PromotionBlocked:  # told already
+        raise
+    except Exception as error:
+        tell("error", model_name, f"The retraining broke: {error}", notify)
+        raise
+    finally:
+        if plan is not None and plan.owner:
+            give_back(model_name, alias, plan.owner)
 
 
 pin(retraining_pipeline.entrypoint)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+import yaml
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
@@ -20,8 +21,9 @@ from camgate.audit.result import AuditResult
 from camgate.errors import PromotionBlocked
 from camgate.gate.verdict import Verdict
 from camgate.models.evaluation import Evaluation
-from camgate.pipelines.auditing import audit_pipeline
-from camgate.pipelines.training import training_pipeline
+from camgate.pipelines.auditing import audit_pipeline, dynamic_audit_pipeline
+from camgate.pipelines.sharding import Shards
+from camgate.pipelines.training import dynamic_training_pipeline, training_pipeline
 from camgate.registry.promotion import Promotion
 from camgate.steps._progress import Listener, listen
 
@@ -64,7 +66,8 @@ def run_training(
         config_path: YAML run configuration; a value must not be given both in it and in `parameters`.
         settings: further arguments of ZenML's `pipeline.with_options`, such as `enable_cache`, `model`.
         progress: called with (stage, done, total) where the steps run in this process.
-        parameters: of `training_pipeline`.
+        parameters: of `training_pipeline`. With `shards={"count": 8, "how": "dynamic"}`, here or in the YAML
+            file, `dynamic_training_pipeline` is run instead.
 
     Returns:
         The outcome, also of a blocked run.
@@ -72,10 +75,10 @@ def run_training(
     Raises:
         CamgateError: what a step found wrong, e.g. faults in the data.
     """
-    done = run_pipeline(
-        training_pipeline, parameters, config_path=config_path, settings=settings, progress=progress
+    pipeline = dynamic_training_pipeline if _is_dynamic(parameters, config_path) else training_pipeline
+    return outcome(
+        run_pipeline(pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
     )
-    return outcome(done)
 
 
 def run_audit(
@@ -86,10 +89,20 @@ def run_audit(
     **parameters: Any,
 ) -> RunOutcome:
     """Run `audit_pipeline` on the active stack and wait for it; see `run_training`."""
-    done = run_pipeline(
-        audit_pipeline, parameters, config_path=config_path, settings=settings, progress=progress
+    pipeline = dynamic_audit_pipeline if _is_dynamic(parameters, config_path) else audit_pipeline
+    return outcome(
+        run_pipeline(pipeline, parameters, config_path=config_path, settings=settings, progress=progress)
     )
-    return outcome(done)
+
+
+def _is_dynamic(parameters: dict[str, Any], config_path: str | Path | None) -> bool:
+    """Whether the shards, as given in code or in the YAML file, need the dynamic pipeline."""
+    options = parameters.get("shards")
+    if options is None and config_path is not None:
+        content = yaml.safe_load(Path(config_path).read_text(encoding="utf-8")) or {}
+        options = (content.get("parameters") or {}).get("shards")
+    shards = Shards.read(options)
+    return shards is not None and shards.how == "dynamic"
 
 
 def run_pipeline(
@@ -119,7 +132,9 @@ def outcome(run: PipelineRunResponse) -> RunOutcome:
         status=run.status.value,
         verdict=cast(Verdict, output_of(run, "gate_promotion", "verdict")),
         promotion=cast(Promotion | None, promotion),
-        result=cast(AuditResult, output_of(run, "audit_heatmaps", "audit")),
+        result=cast(
+            AuditResult, output_of(run, "audit_heatmaps", "audit") or output_of(run, "merge_shards", "audit")
+        ),
         evaluation=cast(Evaluation | None, output_of(run, "evaluate_model", "evaluation")),
         mlflow_run_id=str(gate.run_metadata["mlflow_run_id"]),
         pipeline_run_id=str(run.id),

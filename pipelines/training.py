@@ -9,14 +9,19 @@ from zenml.enums import ExecutionMode
 
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
+from camgate.pipelines.dynamic import ENVIRONMENT, twin
+from camgate.pipelines.sharding import audited
 from camgate.steps import (
     audit_champion,
     audit_heatmaps,
+    audit_shard,
     drill_gate,
     enforce_verdict,
     evaluate_model,
     gate_promotion,
     load_data,
+    merge_shards,
+    plan_shards,
     promote_model,
     train_model,
 )
@@ -32,6 +37,7 @@ def training_pipeline(
     data_options: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    shards: dict[str, Any] | None = None,
     champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
     alias: str = "champion",
@@ -47,6 +53,8 @@ def training_pipeline(
         training: options of `camgate.steps.train_model`, such as `builder`, `epochs`, `seed`; for transfer
             learning `weights` and `frozen_epochs`.
         audit: options of `camgate.steps.audit_heatmaps`, such as `method`, `interventions`, `slices`.
+        shards: audit in shards, such as `{count: 8, how: static}`, see `camgate.pipelines.Shards`; None is
+            one step.
         champion: options of `camgate.steps.audit_champion`, such as `classes`; the step runs where the policy
             has the check `champion`.
         drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
@@ -63,6 +71,7 @@ def training_pipeline(
         audit=audit,
         champion=champion,
         drill=drill,
+        shards=shards,
         alias=alias,
         experiment=experiment,
     )
@@ -78,15 +87,11 @@ def trained_and_judged(
     audit: dict[str, Any] | None,
     champion: dict[str, Any] | None,
     drill: dict[str, Any] | None,
+    shards: dict[str, Any] | None,
     alias: str,
     experiment: str | None,
-    after: str | None = "evaluate_model",
 ) -> tuple[Any, Any, Any]:
-    """The steps from training to promotion, inside a pipeline; verdict, promotion and audit as artifacts.
-
-    `after` is the step that the audit waits for; None in a dynamic pipeline, where steps run as they are
-    called.
-    """
+    """The steps from training to promotion, inside a pipeline; verdict, promotion and audit as artifacts."""
     classifier, history, parameters = train_model(manifest=manifest, **(training or {}))
     evaluate_model(
         classifier=classifier,
@@ -95,13 +100,14 @@ def trained_and_judged(
         parameters=parameters,
         experiment=experiment,
     )
-    result = audit_heatmaps(
+    result = audited(
         manifest=manifest,
         model=classifier,
         policy=policy,
+        options=audit,
+        shards=shards,
         experiment=experiment,
-        after=after,
-        **(audit or {}),
+        after="evaluate_model",
     )
     terms = Policy.read(policy)
     rival = None
@@ -140,3 +146,26 @@ def trained_and_judged(
 
 
 pin(training_pipeline.entrypoint)
+
+dynamic_training_pipeline = pipeline(
+    name="camgate_training_dynamic",
+    dynamic=True,
+    execution_mode=ExecutionMode.FAIL_FAST,
+    environment=ENVIRONMENT,
+    # Those that may run: their settings are read from a run configuration, and their images built, before.
+    depends_on=[
+        load_data,
+        train_model,
+        evaluate_model,
+        audit_heatmaps,
+        plan_shards,
+        audit_shard,
+        merge_shards,
+        audit_champion,
+        drill_gate,
+        gate_promotion,
+        promote_model,
+        enforce_verdict,
+    ],
+)(twin(training_pipeline.entrypoint, "dynamic_training_pipeline"))
+"""`training_pipeline` as a dynamic pipeline of ZenML, for `shards: {how: dynamic}`."""

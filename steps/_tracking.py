@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,15 +96,35 @@ def _step_context() -> StepContext | None:
         return None
 
 
+@dataclass
+class _Override:
+    """What a variable was before the first user came, and how many use it now."""
+
+    before: str | None
+    users: int = 0
+
+
+_overrides: dict[str, _Override] = {}
+_lock = threading.Lock()
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    """Set while the block runs. Steps may run in threads of one process: the last one to leave tidies up."""
+    with _lock:
+        for name, value in variables.items():
+            _overrides.setdefault(name, _Override(os.environ.get(name))).users += 1
+            os.environ[name] = value
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _lock:
+            for name in variables:
+                _overrides[name].users -= 1
+                if _overrides[name].users:
+                    continue
+                before = _overrides.pop(name).before
+                if before is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = before

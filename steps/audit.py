@@ -12,13 +12,12 @@ import camgate.materializers  # noqa: F401  (registers them)
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
 from camgate.data.preprocessing import Preprocessing
-from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.models.classifier import Classifier
 from camgate.registry.flavor import log_where_new
 from camgate.registry.tracking import log_audited
-from camgate.steps._models import as_classifier
 from camgate.steps._progress import reporter
+from camgate.steps._request import AuditRequest
 from camgate.steps._tracking import tracked
 
 
@@ -93,45 +92,35 @@ def audit_heatmaps(
         ModelError: the model cannot be audited.
         RegistryError: MLflow cannot be reached.
     """
-    options = Policy.read(policy).audit_options()
-    chosen = {
-        "method": method,
-        "target_layer": target_layer,
-        "target": target,
-        "interventions": interventions,
-        "tolerance": tolerance,
-        "draws": draws,
-        "fill": fill,
-        "margin": margin,
-        "match_on": match_on,
-    }
-    options.update({name: value for name, value in chosen.items() if value is not None})
+    request = AuditRequest(
+        classes=None if classes is None else tuple(classes),
+        preprocessing=preprocessing,
+        builder=builder,
+        builder_args=builder_args,
+        method=method,
+        target_layer=target_layer,
+        target=target,
+        interventions=interventions,
+        tolerance=tolerance,
+        draws=draws,
+        fill=fill,
+        margin=margin,
+        match_on=None if match_on is None else tuple(match_on),
+        slices=tuple(slices or ()),
+        seed=seed,
+        max_interventions=max_interventions,
+        batch_size=batch_size,
+        workers=workers,
+        gallery_worst=gallery_worst,
+        gallery_sample=gallery_sample,
+        allow_code=allow_code,
+        allow_pickle=allow_pickle,
+    )
+    arguments = request.arguments(policy)
     with tracked(experiment) as run:
-        classifier = as_classifier(
-            model,
-            source=source,
-            classes=classes,
-            preprocessing=preprocessing,
-            builder=builder,
-            builder_args=builder_args,
-            allow_code=allow_code,
-            allow_pickle=allow_pickle,
-            tracking_uri=run.uri,
-        )
+        classifier = request.classifier(model, source, tracking_uri=run.uri)
         log_where_new(classifier, run_id=run.run_id, tracking_uri=run.uri)
-        result = audit(
-            classifier,
-            manifest,
-            **options,
-            slices=slices or (),
-            seed=seed,
-            max_interventions=max_interventions,
-            batch_size=batch_size,
-            workers=workers,
-            gallery_worst=gallery_worst,
-            gallery_sample=gallery_sample,
-            progress=reporter(),
-        )
+        result = audit(classifier, manifest, progress=reporter(), **arguments)
         log_audited(run.run_id, result, manifest, tracking_uri=run.uri)
     return result
 

@@ -7,6 +7,7 @@ from camgate.materializers.classifier import ClassifierMaterializer
 from camgate.materializers.drill import DrillMaterializer
 from camgate.materializers.evaluation import EvaluationMaterializer
 from camgate.materializers.rival import RivalMaterializer
+from camgate.materializers.shard import ShardMaterializer
 from camgate.materializers.verdict import VerdictMaterializer
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "DrillMaterializer",
     "EvaluationMaterializer",
     "RivalMaterializer",
+    "ShardMaterializer",
     "VerdictMaterializer",
 ]

@@ -1,0 +1,109 @@
+"""The audit inside a pipeline: one step, or shards of it side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from zenml import unmapped
+from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
+
+from camgate.errors import InputError
+from camgate.steps import audit_heatmaps, audit_shard, merge_shards, plan_shards
+from camgate.steps._request import AuditRequest
+
+
+class Shards(BaseModel):
+    """How an audit is split, `shards:` of a run configuration.
+
+    Attributes:
+        count: of shards.
+        how: `static` is one step a shard, known when the pipeline is compiled, on every orchestrator;
+            `dynamic` is ZenML's `.map`, on those that run dynamic pipelines.
+        step: options of the step of every shard, those of ZenML's `step.with_options`: `settings` (resources,
+            Docker, the orchestrator's own), `retry`, `step_operator`. For `static` only; a dynamic pipeline
+            takes them from `steps: {audit_shard: ...}`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(ge=1)
+    how: Literal["static", "dynamic"] = "static"
+    step: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any] | None) -> Shards | None:
+        """From a run configuration; None is an audit in one step.
+
+        Raises:
+            InputError: an unknown key, or a value that cannot be used.
+        """
+        if options is None:
+            return None
+        try:
+            shards = cls.model_validate(dict(options))
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            )
+            raise InputError(f"shards: {faults}; the keys are count, how and step") from error
+        if shards.step and shards.how == "dynamic":
+            raise InputError(
+                "shards: `step` is for `how: static`. In a dynamic pipeline the options of the shards' step "
+                "are those of every other step: `steps: {audit_shard: {settings: ...}}`."
+            )
+        return shards
+
+
+def audited(
+    *,
+    manifest: Any,
+    shards: Mapping[str, Any] | None,
+    options: Mapping[str, Any] | None,
+    policy: str | dict[str, Any] | None,
+    experiment: str | None,
+    after: str | None = None,
+    **model: Any,
+) -> Any:
+    """The steps that audit, within the pipeline that is being compiled or, a dynamic one, being run.
+
+    Args:
+        manifest: output of `load_data`.
+        shards: see `Shards`; None audits in one step.
+        options: of `camgate.steps.audit_heatmaps`.
+        policy: path of a YAML file, or its content.
+        experiment: MLflow experiment.
+        after: step that must come first. Steps of a dynamic pipeline run in the order of the calls anyway.
+        model: `model` or `source`.
+
+    Returns:
+        The step output that holds the `AuditResult`.
+
+    Raises:
+        InputError: `shards` cannot be used, or not in this kind of pipeline.
+    """
+    split = Shards.read(shards)
+    dynamic = DynamicPipelineRunContext.is_active()
+    order = {"after": after} if after is not None and not dynamic else {}
+    common = {"policy": policy, "experiment": experiment, **model, **order}
+    if split is None:
+        return audit_heatmaps(manifest=manifest, **common, **(options or {}))
+    if dynamic != (split.how == "dynamic"):
+        raise InputError(
+            f"shards: `how: {split.how}` in a {'dynamic' if dynamic else 'static'} pipeline. `run_audit` and "
+            "`run_training` choose the right one; `dynamic_audit_pipeline` and `dynamic_training_pipeline` "
+            "are the dynamic ones."
+        )
+    AuditRequest.read(options)  # a misspelt option is found before anything runs
+    plan, numbers = plan_shards(shards=split.count, options=dict(options or {}), **common)
+    finished: Any
+    if dynamic:
+        finished = audit_shard.map(manifest=unmapped(manifest), plan=unmapped(plan), shard=numbers)
+    else:
+        one = audit_shard.with_options(**split.step)
+        finished = [
+            one(manifest=manifest, plan=plan, shard=number, id=f"{audit_shard.name}_{number}")
+            for number in range(split.count)
+        ]
+    return merge_shards(manifest=manifest, plan=plan, finished=finished, experiment=experiment)
