@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import numpy as np
@@ -101,11 +101,14 @@ def check_sanity(
     if len(images) < LEAST_IMAGES:
         return Sanity(images=len(images), method=method, layer=layer, reason="too_few_images")
     try:
-        found = _compare(model, images, method, layer, seed, report)
+        own = _maps(model, images, method, layer)
+        found, whole = _compare(model, images, own, method, layer, seed, report)
         if found.reason == "dead_maps" and (earlier := _stage_before(model, layer)) is not None:
-            found = _compare(model, images, "hirescam", earlier, seed, report)
+            method, layer = "hirescam", earlier
+            own = _maps(model, images, method, layer)
+            found, whole = _compare(model, images, own, method, layer, seed, report)
         if found.reason == "ok":
-            cascade = _cascade(model, images, found.method, found.layer, seed)
+            cascade = _cascade(model, images, own, method, layer, seed, whole)
             found = found.model_copy(update={"cascade": cascade})
     except ModelError:
         return Sanity(images=len(images), method=method, layer=layer, reason="not_possible")
@@ -115,38 +118,48 @@ def check_sanity(
 def _compare(
     model: Classifier,
     images: Tensor,
+    own: tuple[np.ndarray, Tensor],
     method: str,
     layer: str,
     seed: int,
     report: Callable[[int, int], None],
-) -> Sanity:
-    own, targets = _maps(model, images, method, layer)
-    alive = _alive(own)
-    likeness, structure, dead = [], [], []
+) -> tuple[Sanity, float | None]:
+    """All but the cascade, and the likeness of the first seed for its last step."""
+    layers = len(_layers(model.module))
+    found: list[tuple[float, float] | None] = []
+    dead = []
     for number in range(SEEDS):
-        network = _copy(model)
-        randomise(network, _layers(network.module), images, seed=seed + number)
-        maps, _ = _maps(network, images, method, layer, targets)
-        both = alive & _alive(maps)
+        maps = _random_maps(model, images, own, method, layer, count=layers, seed=seed + number)
         dead.append(float(1 - _alive(maps).mean()))
-        if both.mean() >= EVALUABLE and both.sum() >= LEAST_IMAGES * EVALUABLE:
-            likeness.append(float(np.nanmean(spearman(own[both], maps[both]))))
-            structure.append(float(np.mean(ssim(own[both], maps[both]))))
+        found.append(_likeness(own[0], maps))
         report(number + 1, SEEDS)
     facts = {"images": len(images), "dead": float(np.mean(dead)), "method": method, "layer": layer}
+    whole = None if found[0] is None else found[0][0]
+    likeness = [each[0] for each in found if each is not None]
+    structure = [each[1] for each in found if each is not None]
     if len(likeness) < 2 or not np.isfinite(likeness).all():
-        return Sanity(**facts, reason="dead_maps")
+        return Sanity(**facts, reason="dead_maps"), whole
     mean = float(np.mean(likeness))
     half = float(student.ppf(0.975, len(likeness) - 1) * np.std(likeness, ddof=1) / np.sqrt(len(likeness)))
-    return Sanity(
+    living = own[0][_alive(own[0])]
+    sanity = Sanity(
         **facts,
         similarity=mean,
         low=max(-1.0, mean - half),
         high=min(1.0, mean + half),
         per_seed=tuple(likeness),
-        between_images=_finite(np.nanmean(spearman(own[alive], np.roll(own[alive], 1, axis=0)))),
+        between_images=_finite(np.nanmean(spearman(living, np.roll(living, 1, axis=0)))),
         ssim=float(np.mean(structure)),
     )
+    return sanity, whole
+
+
+def _likeness(own: np.ndarray, maps: np.ndarray) -> tuple[float, float] | None:
+    """Mean Spearman correlation and structural similarity where both maps live; None where too few do."""
+    both = _alive(own) & _alive(maps)
+    if both.mean() < EVALUABLE:
+        return None
+    return float(np.nanmean(spearman(own[both], maps[both]))), float(np.mean(ssim(own[both], maps[both])))
 
 
 def _finite(value: float) -> float | None:
@@ -212,21 +225,43 @@ def _stage_before(model: Classifier, layer: str) -> str | None:
 
 
 def _cascade(
-    model: Classifier, images: Tensor, method: str, layer: str, seed: int
+    model: Classifier,
+    images: Tensor,
+    own: tuple[np.ndarray, Tensor],
+    method: str,
+    layer: str,
+    seed: int,
+    whole: float | None,
 ) -> tuple[CascadeStep, ...]:
-    own, targets = _maps(model, images, method, layer)
-    alive = _alive(own)
+    layers = len(_layers(model.module))
     steps = []
     for share in CASCADE:
-        network = _copy(model)
-        layers = _layers(network.module)
-        count = max(1, round(share * len(layers)))
-        randomise(network, layers[-count:], images, seed=seed)
-        maps, _ = _maps(network, images, method, layer, targets)
-        both = alive & _alive(maps)
-        likeness = float(np.nanmean(spearman(own[both], maps[both]))) if both.mean() >= EVALUABLE else np.nan
-        steps.append(CascadeStep(layers=count, similarity=_finite(likeness)))
+        count = max(1, round(share * layers))
+        likeness = whole
+        if count < layers:
+            maps = _random_maps(model, images, own, method, layer, count=count, seed=seed)
+            found = _likeness(own[0], maps)
+            likeness = None if found is None else _finite(found[0])
+        steps.append(CascadeStep(layers=count, similarity=likeness))
     return tuple(steps)
+
+
+def _random_maps(
+    model: Classifier,
+    images: Tensor,
+    own: tuple[np.ndarray, Tensor],
+    method: str,
+    layer: str,
+    *,
+    count: int,
+    seed: int,
+) -> np.ndarray:
+    """Maps of the same classes with the `count` layers nearest to the output drawn afresh."""
+    network = _copy(model)
+    randomise(_layers(network.module)[-count:], seed=seed)
+    with _statistics_of_the_batch(network.module):
+        maps, _ = _maps(network, images, method, layer, own[1])
+    return maps
 
 
 def _copy(model: Classifier) -> Classifier:
@@ -244,16 +279,14 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     return [part for part in module.modules() if any(True for _ in part.parameters(recurse=False))]
 
 
-def randomise(model: Classifier, layers: list[nn.Module], images: Tensor, *, seed: int) -> None:
-    """Draw the weights of these layers afresh, in place, and estimate BatchNorm's statistics anew.
+def randomise(layers: list[nn.Module], *, seed: int) -> None:
+    """Draw the weights of these layers afresh, in place.
 
     A layer that knows how to begin (`reset_parameters`) begins again; other parameters are drawn from a
     normal distribution with the mean and spread that they have.
 
     Args:
-        model: a copy that may be changed.
-        layers: modules of it.
-        images: uint8 `(n, C, h, w)`, for BatchNorm's statistics.
+        layers: modules of a network that may be changed.
         seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -268,30 +301,26 @@ def randomise(model: Classifier, layers: list[nn.Module], images: Tensor, *, see
                         parameter.std(unbiased=False) if parameter.numel() > 1 else parameter.abs().mean()
                     )
                     parameter.copy_(torch.randn_like(parameter) * spread + parameter.mean())
-        with _statistics_anew(model.module) as any_norm:
-            if any_norm:
-                for start in range(0, len(images), BATCH):
-                    if len(images[start : start + BATCH]) > 1:
-                        model.logits(images[start : start + BATCH])
 
 
 @contextmanager
-def _statistics_anew(module: nn.Module) -> Iterator[bool]:
-    """BatchNorm in training mode, with a plain average over the batches; all else in evaluation mode."""
-    norms = [
-        part
-        for part in module.modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
-    ]
-    momenta = [norm.momentum for norm in norms]
-    module.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
-        yield bool(norms)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+def _statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
+    """Each BatchNorm takes its statistics from the batch just before it normalises it.
+
+    So they are estimated anew in the pass that makes the maps. The module stays in evaluation mode: to the
+    backward pass the statistics are constants, and no map depends on another image by its gradient.
+    """
+
+    def estimate(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (batch,) = inputs
+        with torch.no_grad():
+            others = [axis for axis in range(batch.ndim) if axis != 1]
+            variance, mean = torch.var_mean(batch, dim=others, correction=0)
+            norm.get_buffer("running_mean").copy_(mean)
+            norm.get_buffer("running_var").copy_(variance)
+
+    with ExitStack() as stack:
+        for part in module.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
+                stack.callback(part.register_forward_pre_hook(estimate).remove)
+        yield
