@@ -13,6 +13,7 @@ from camgate.operate.delivery import NotifyOptions
 from camgate.operate.options import read_options
 from camgate.operate.plans import Plan
 from camgate.pipelines.dynamic import ENVIRONMENT
+from camgate.pipelines.sharding import check_audit
 from camgate.pipelines.training import trained_and_judged
 from camgate.registry.retraining import LEASE
 from camgate.steps import enforce_verdict, load_data, notify_outcome, plan_retraining, record_retraining
@@ -70,6 +71,7 @@ def retraining_pipeline(
     plan: Plan | None = None
     try:
         read_options(NotifyOptions, notify, "notify")  # better now than after the training
+        check_audit(audit, shards)
         manifest = load_data(data=data, options=data_options)
         planned = plan_retraining(
             manifest=manifest,

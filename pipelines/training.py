@@ -10,7 +10,7 @@ from zenml.enums import ExecutionMode
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.pipelines.dynamic import ENVIRONMENT, twin
-from camgate.pipelines.sharding import audited
+from camgate.pipelines.sharding import audited, check_audit
 from camgate.steps import (
     audit_champion,
     audit_heatmaps,
@@ -62,6 +62,7 @@ def training_pipeline(
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
+    check_audit(audit, shards)
     manifest = load_data(data=data, options=data_options)
     verdict, promotion, _ = trained_and_judged(
         manifest,
