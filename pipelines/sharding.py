@@ -65,7 +65,7 @@ class Shards(BaseModel):
         try:
             return step.with_options(**self.step)
         except TypeError as error:
-            raise InputError(f"shards: step: {error}; it takes the options of ZenML's `with_options`") from error
+            raise InputError(f"shards: step: {error}; it takes those of ZenML's `with_options`") from error
 
 
 def audited(

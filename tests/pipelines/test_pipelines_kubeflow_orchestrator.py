@@ -10,11 +10,11 @@ from typing import Any
 import kfp_server_api
 import pytest
 import yaml
-from cluster import DOCKER, IMAGE, Cluster, activate_stack, listening
 from google.protobuf.json_format import ParseDict
 from kfp import components
 from kfp.dsl import pipeline_task
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+from pipelines_cluster import DOCKER, IMAGE, Cluster, activate_stack, listening
 from zenml.config.schedule import Schedule
 
 from camgate.pipelines import audit_pipeline, dynamic_audit_pipeline, training_pipeline

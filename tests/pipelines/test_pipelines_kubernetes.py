@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import DOCKER, IMAGE, Cluster, activate_stack, listening, submitted, write_kubeconfig
 from kubernetes.config import kube_config
+from pipelines_cluster import DOCKER, IMAGE, Cluster, activate_stack, listening, submitted, write_kubeconfig
 from zenml.client import Client
 from zenml.config.schedule import Schedule
 from zenml.enums import StepRuntime
