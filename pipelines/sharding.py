@@ -86,7 +86,7 @@ def audited(
         options: of `camgate.steps.audit_heatmaps`.
         policy: path of a YAML file, or its content.
         experiment: MLflow experiment.
-        after: step that must come first. Steps of a dynamic pipeline run in the order of the calls anyway.
+        after: step that must come first.
         model: `model` or `source`.
 
     Returns:
@@ -97,8 +97,7 @@ def audited(
     """
     split = check_audit(options, shards)
     dynamic = DynamicPipelineRunContext.is_active()
-    order = {"after": after} if after is not None and not dynamic else {}
-    common = {"policy": policy, "experiment": experiment, **model, **order}
+    common = {"policy": policy, "experiment": experiment, **model, **in_order(after)}
     if split is None:
         return audit_heatmaps(manifest=manifest, **common, **(options or {}))
     plan, numbers = plan_shards(shards=split.count, options=dict(options or {}), **common)
@@ -112,6 +111,14 @@ def audited(
             for number in range(split.count)
         ]
     return merge_shards(manifest=manifest, plan=plan, finished=finished, experiment=experiment)
+
+
+def in_order(after: str | None) -> dict[str, str]:
+    """Arguments that put a step behind another one that hands it nothing.
+
+    A static pipeline takes its name; steps of a dynamic one run in the order of the calls anyway.
+    """
+    return {} if after is None or DynamicPipelineRunContext.is_active() else {"after": after}
 
 
 def check_audit(options: Mapping[str, Any] | None, shards: Mapping[str, Any] | None = None) -> Shards | None:
