@@ -10,7 +10,7 @@ from zenml.enums import ExecutionMode
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.pipelines.dynamic import ENVIRONMENT, twin
-from camgate.pipelines.sharding import audited
+from camgate.pipelines.sharding import audited, check_audit
 from camgate.steps import (
     audit_champion,
     audit_heatmaps,
@@ -58,6 +58,7 @@ def audit_pipeline(
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
+    check_audit(audit, shards)
     manifest = load_data(data=data, options=data_options)
     result = audited(
         manifest=manifest, source=model, policy=policy, options=audit, shards=shards, experiment=experiment

@@ -14,6 +14,7 @@ from camgate.operate.delivery import NotifyOptions
 from camgate.operate.monitoring import Watched
 from camgate.operate.options import read_options
 from camgate.pipelines.dynamic import ENVIRONMENT
+from camgate.pipelines.sharding import check_audit
 from camgate.steps import (
     audit_heatmaps,
     chart_audit,
@@ -68,6 +69,7 @@ def monitoring_pipeline(
     try:
         read_options(NotifyOptions, notify, "notify")  # better now than after the audit
         read_options(ChartOptions, charts, "charts")
+        check_audit(audit)
         manifest = load_data(data=data, options=data_options)
         checked = check_champion(
             manifest=manifest,

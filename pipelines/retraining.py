@@ -13,6 +13,7 @@ from camgate.operate.delivery import NotifyOptions
 from camgate.operate.options import read_options
 from camgate.operate.plans import Plan
 from camgate.pipelines.dynamic import ENVIRONMENT
+from camgate.pipelines.sharding import check_audit
 from camgate.pipelines.training import trained_and_judged
 from camgate.registry.retraining import LEASE
 from camgate.steps import enforce_verdict, load_data, notify_outcome, plan_retraining, record_retraining
@@ -34,6 +35,7 @@ def retraining_pipeline(
     champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
     shards: dict[str, Any] | None = None,
+    share_pass: bool = False,
     drift: dict[str, Any] | None = None,
     notify: dict[str, Any] | None = None,
     code_version: str = "",
@@ -56,6 +58,7 @@ def retraining_pipeline(
         champion: options of `camgate.steps.audit_champion`; it runs where the policy compares.
         drill: options of `camgate.steps.drill_gate`.
         shards: audit in shards, `{count: 8, how: dynamic}`, see `camgate.pipelines.Shards`; None is one step.
+        share_pass: evaluate by the audit's predictions, see `training_pipeline`.
         drift: when data have drifted, and what follows: `camgate.operate.drift.DriftLimits`.
         notify: whom to tell, and how: `camgate.operate.delivery.NotifyOptions`.
         code_version: of your own code, such as the commit; another one makes the same data new.
@@ -70,6 +73,7 @@ def retraining_pipeline(
     plan: Plan | None = None
     try:
         read_options(NotifyOptions, notify, "notify")  # better now than after the training
+        check_audit(audit, shards)
         manifest = load_data(data=data, options=data_options)
         planned = plan_retraining(
             manifest=manifest,
@@ -97,6 +101,7 @@ def retraining_pipeline(
             champion=champion,
             drill=drill,
             shards=shards,
+            share_pass=share_pass,
             alias=alias,
             experiment=experiment,
         )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zenml import unmapped
 from zenml.execution.pipeline.dynamic.run_context import DynamicPipelineRunContext
+from zenml.steps import BaseStep
 
 from camgate.errors import InputError
 from camgate.steps import audit_heatmaps, audit_shard, merge_shards, plan_shards
@@ -55,6 +56,17 @@ class Shards(BaseModel):
             )
         return shards
 
+    def configured(self, step: BaseStep) -> BaseStep:
+        """The step with the options of `step`.
+
+        Raises:
+            InputError: one that ZenML does not know.
+        """
+        try:
+            return step.with_options(**self.step)
+        except TypeError as error:
+            raise InputError(f"shards: step: {error}; it takes those of ZenML's `with_options`") from error
+
 
 def audited(
     *,
@@ -74,36 +86,59 @@ def audited(
         options: of `camgate.steps.audit_heatmaps`.
         policy: path of a YAML file, or its content.
         experiment: MLflow experiment.
-        after: step that must come first. Steps of a dynamic pipeline run in the order of the calls anyway.
+        after: step that must come first.
         model: `model` or `source`.
 
     Returns:
         The step output that holds the `AuditResult`.
 
     Raises:
-        InputError: `shards` cannot be used, or not in this kind of pipeline.
+        InputError: see `check_audit`.
     """
-    split = Shards.read(shards)
+    split = check_audit(options, shards)
     dynamic = DynamicPipelineRunContext.is_active()
-    order = {"after": after} if after is not None and not dynamic else {}
-    common = {"policy": policy, "experiment": experiment, **model, **order}
+    common = {"policy": policy, "experiment": experiment, **model, **in_order(after)}
     if split is None:
         return audit_heatmaps(manifest=manifest, **common, **(options or {}))
-    if dynamic != (split.how == "dynamic"):
-        raise InputError(
-            f"shards: `how: {split.how}` in a {'dynamic' if dynamic else 'static'} pipeline. `run_audit` and "
-            "`run_training` choose the right one; `dynamic_audit_pipeline` and `dynamic_training_pipeline` "
-            "are the dynamic ones."
-        )
-    AuditRequest.read(options)  # a misspelt option is found before anything runs
     plan, numbers = plan_shards(shards=split.count, options=dict(options or {}), **common)
     finished: Any
     if dynamic:
         finished = audit_shard.map(manifest=unmapped(manifest), plan=unmapped(plan), shard=numbers)
     else:
-        one = audit_shard.with_options(**split.step)
+        one = split.configured(audit_shard)
         finished = [
             one(manifest=manifest, plan=plan, shard=number, id=f"{audit_shard.name}_{number}")
             for number in range(split.count)
         ]
     return merge_shards(manifest=manifest, plan=plan, finished=finished, experiment=experiment)
+
+
+def in_order(after: str | None) -> dict[str, str]:
+    """Arguments that put a step behind another one that hands it nothing.
+
+    A static pipeline takes its name; steps of a dynamic one run in the order of the calls anyway.
+    """
+    return {} if after is None or DynamicPipelineRunContext.is_active() else {"after": after}
+
+
+def check_audit(options: Mapping[str, Any] | None, shards: Mapping[str, Any] | None = None) -> Shards | None:
+    """Read what a run configuration says of the audit; a pipeline does it before anything runs.
+
+    Args:
+        options: of `camgate.steps.audit_heatmaps`.
+        shards: see `Shards`.
+
+    Raises:
+        InputError: an unknown option (says the nearest), a value that cannot be used, or shards that are not
+            for this kind of pipeline.
+    """
+    AuditRequest.read(options)
+    split = Shards.read(shards)
+    dynamic = DynamicPipelineRunContext.is_active()
+    if split is not None and dynamic != (split.how == "dynamic"):
+        raise InputError(
+            f"shards: `how: {split.how}` in a {'dynamic' if dynamic else 'static'} pipeline. `run_audit` and "
+            "`run_training` choose the right one; `dynamic_audit_pipeline` and `dynamic_training_pipeline` "
+            "are the dynamic ones, and `retraining_pipeline` is dynamic, too."
+        )
+    return split

@@ -10,7 +10,7 @@ from zenml.enums import ExecutionMode
 from camgate.gate.policy import Policy
 from camgate.materializers.sources import pin
 from camgate.pipelines.dynamic import ENVIRONMENT, twin
-from camgate.pipelines.sharding import audited
+from camgate.pipelines.sharding import audited, check_audit, in_order
 from camgate.steps import (
     audit_champion,
     audit_heatmaps,
@@ -40,6 +40,7 @@ def training_pipeline(
     shards: dict[str, Any] | None = None,
     champion: dict[str, Any] | None = None,
     drill: dict[str, Any] | None = None,
+    share_pass: bool = False,
     alias: str = "champion",
     experiment: str | None = None,
 ) -> None:
@@ -59,9 +60,12 @@ def training_pipeline(
             has the check `champion`.
         drill: options of `camgate.steps.drill_gate`, such as `minutes`: plant shortcuts in copies of the
             model and see what the gate blocks. Done also without, where the policy requires it.
+        share_pass: evaluate after the audit, by its predictions, so that the test images pass through the
+            network once for both; otherwise before it, by a pass of its own. The numbers are the same.
         alias: moves to the new version on PASS.
         experiment: MLflow experiment; by default the pipeline's name.
     """
+    check_audit(audit, shards)
     manifest = load_data(data=data, options=data_options)
     verdict, promotion, _ = trained_and_judged(
         manifest,
@@ -72,6 +76,7 @@ def training_pipeline(
         champion=champion,
         drill=drill,
         shards=shards,
+        share_pass=share_pass,
         alias=alias,
         experiment=experiment,
     )
@@ -88,18 +93,15 @@ def trained_and_judged(
     champion: dict[str, Any] | None,
     drill: dict[str, Any] | None,
     shards: dict[str, Any] | None,
+    share_pass: bool,
     alias: str,
     experiment: str | None,
 ) -> tuple[Any, Any, Any]:
     """The steps from training to promotion, inside a pipeline; verdict, promotion and audit as artifacts."""
     classifier, history, parameters = train_model(manifest=manifest, **(training or {}))
-    evaluate_model(
-        classifier=classifier,
-        manifest=manifest,
-        history=history,
-        parameters=parameters,
-        experiment=experiment,
-    )
+    trained = {"classifier": classifier, "history": history, "parameters": parameters}
+    if not share_pass:
+        evaluate_model(manifest=manifest, experiment=experiment, **trained)
     result = audited(
         manifest=manifest,
         model=classifier,
@@ -107,8 +109,10 @@ def trained_and_judged(
         options=audit,
         shards=shards,
         experiment=experiment,
-        after="evaluate_model",
+        after=None if share_pass else "evaluate_model",
     )
+    if share_pass:
+        evaluate_model(manifest=manifest, experiment=experiment, result=result, **trained)
     terms = Policy.read(policy)
     rival = None
     if "champion" in terms.checks:
@@ -131,7 +135,12 @@ def trained_and_judged(
             **(drill or {}),
         )
     verdict = gate_promotion(
-        result=result, policy=policy, champion=rival, drill=drilled, experiment=experiment
+        result=result,
+        policy=policy,
+        champion=rival,
+        drill=drilled,
+        experiment=experiment,
+        **in_order("evaluate_model"),
     )
     promotion = promote_model(
         verdict=verdict,

@@ -63,6 +63,7 @@ def write_configuration(folder: Path, squares: Path, policy: dict[str, Any]) -> 
         "policy": policy,
         "training": TRAINING,
         "audit": AUDIT,
+        "share_pass": True,
     }
     path.write_text(yaml.safe_dump({"parameters": parameters}), encoding="utf-8")
     return path
@@ -72,6 +73,9 @@ def write_configuration(folder: Path, squares: Path, policy: dict[str, Any]) -> 
 def test_a_yaml_run_configuration_from_python(squares: Path, tmp_path: Path) -> None:
     outcome = run_training(config_path=write_configuration(tmp_path, squares, LENIENT))
     assert outcome.verdict.status is Status.PASS
+    assert outcome.evaluation is not None
+    right = outcome.result.scores["predicted"] == outcome.result.scores["label"]
+    assert (outcome.evaluation.n, outcome.evaluation.accuracy) == (len(right), pytest.approx(right.mean()))
 
 
 @pytest.mark.parametrize("place", ["repository", "elsewhere"])

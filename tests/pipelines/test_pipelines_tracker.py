@@ -78,6 +78,29 @@ def test_everything_is_in_one_run_of_the_tracker(
     assert not runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
+def test_parallel_shards_log_to_the_tracker_s_one_run(squares: Path, tmp_path: Path, tracker: str) -> None:
+    """The steps around them have the tracker. On parallel ones it breaks: it resets the process' URI."""
+    torch.manual_seed(0)
+    module = build("resnet_small", {}, 2)
+    model = Classifier(module, ["blue", "red"], Preprocessing(size=(SIDE, SIDE)), builder="resnet_small")
+    steps = ("plan_shards", "merge_shards", "gate_promotion", "enforce_verdict")
+    outcome = run_audit(
+        data=str(squares),
+        model=str(model.save(tmp_path / "classifier")),
+        policy=LENIENT,
+        audit=AUDIT,
+        shards={"count": 2, "how": "dynamic"},
+        settings={"steps": {name: {"experiment_tracker": "mlflow_tracker"} for name in steps}},
+    )
+    assert outcome.status == "completed"
+    (run,) = runs(tracker)
+    assert run.info.run_id == outcome.mlflow_run_id
+    assert run.info.status == "FINISHED"
+    assert {"audit/n", "audit/background_gap"} <= set(run.data.metrics)
+    assert run.data.tags["camgate.verdict"] == "PASS"
+    assert not runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
 def test_credentials_of_the_tracker_reach_mlflow_only_while_a_step_logs(tracker: str) -> None:
     assert stack_tracker() == (
         tracker,
