@@ -113,7 +113,7 @@ def audited(
     return merge_shards(manifest=manifest, plan=plan, finished=finished, experiment=experiment)
 
 
-def in_order(after: str | None) -> dict[str, str]:
+def in_order(after: str | None) -> dict[str, Any]:
     """Arguments that put a step behind another one that hands it nothing.
 
     A static pipeline takes its name; steps of a dynamic one run in the order of the calls anyway.

@@ -47,6 +47,7 @@ def check_yaml(source: str, run: Callable[[str], None]) -> None:
 
 def _check_configuration(given: dict[str, Any]) -> None:
     from camgate.pipelines import (
+        Shards,
         audit_pipeline,
         monitoring_pipeline,
         retraining_pipeline,
@@ -58,6 +59,7 @@ def _check_configuration(given: dict[str, Any]) -> None:
     if "notify" in given:
         pipeline = monitoring_pipeline if "charts" in given else retraining_pipeline
     _known(given, pipeline.entrypoint, "parameters")
+    Shards.read(given.get("shards"))
     for key, options in (("drift", DriftLimits), ("notify", NotifyOptions), ("charts", ChartOptions)):
         options.model_validate(given.get(key, {}))
     for key, step in (("training", train_model), ("audit", audit_heatmaps), ("drill", drill_gate)):
