@@ -6,7 +6,10 @@ import hashlib
 import json
 import multiprocessing
 import random
+import shutil
+import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from camgate.models.classifier import Classifier
 from camgate.scenes.dataset import CLASSES, write_scenes
 
 CHEAP: dict[str, Any] = {"draws": 1, "max_interventions": 12, "gallery_worst": 3, "gallery_sample": 3}
+QUICK: dict[str, Any] = {**CHEAP, "sanity": False}
 
 
 @pytest.fixture(scope="module")
@@ -157,65 +161,99 @@ def test_shards_in_a_store_by_url(net: Classifier, rows: pd.DataFrame) -> None:
     assert again["image_id"].tolist() == validate_manifest(rows.drop(columns="image_id"))["image_id"].tolist()
 
 
-def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> None:
-    model, manifest, folder, log = (
-        str(tmp_path / name) for name in ("model", "rows.parquet", "parts", "log")
-    )
-    net.save(model)
-    rows.to_parquet(manifest)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["shard_worker", "torchvision"])
-    shards = 12
+@dataclass(frozen=True)
+class Attempts:
+    """One audit in shards, begun again after each kill."""
 
-    def start() -> Any:
-        arguments = (model, manifest, folder, log, shards, CHEAP)
-        process = context.Process(target=shard_worker.run, args=arguments)
+    model: str
+    manifest: str
+    folder: str
+    shards: int = 12
+
+    def start(self) -> Any:
+        """A process that audits into the folder."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["shard_worker", "torchvision"])
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        process = context.Process(
+            target=shard_worker.run,
+            args=(self.model, self.manifest, self.folder, self.log, self.shards, QUICK),
+        )
         process.start()
         return process
 
-    begin = time.monotonic()
-    whole = start()
-    whole.join(300)
-    assert whole.exitcode == 0
-    longest = time.monotonic() - begin
-    reference = AuditResult.load(Path(folder, "audit"))
+    @property
+    def log(self) -> str:
+        return f"{self.folder}.log"
+
+    def begun(self) -> list[str]:
+        """The shards that were begun, by all processes."""
+        return Path(self.log).read_text().split() if Path(self.log).exists() else []
+
+    def finished(self) -> dict[str, bytes]:
+        """The marks of shards that are complete; an error where one is not."""
+        found = {path.name: path.read_bytes() for path in Path(self.folder).glob("shard-*.json")}
+        for name in found:
+            Shard.load(self.folder, int(name.split("-")[1]), self.shards)
+        return found
+
+    def audit(self) -> AuditResult | None:
+        """Complete, an error, or absent."""
+        made = Path(self.folder, "audit")
+        return AuditResult.load(made) if made.exists() else None
+
+
+def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> None:
+    """Kill `count` processes that audit, half of them at any moment, half while they make a shard."""
+    model, manifest = str(tmp_path / "model"), str(tmp_path / "rows.parquet")
+    net.save(model)
+    rows.to_parquet(manifest)
+    whole = Attempts(model, manifest, str(tmp_path / "whole"))
+    for _ in range(2):  # the first one imports what all others find in the fork server
+        shutil.rmtree(whole.folder, ignore_errors=True)
+        begin = time.monotonic()
+        process = whole.start()
+        process.join(300)
+        longest = time.monotonic() - begin
+        assert process.exitcode == 0
+    reference = whole.audit()
+    assert reference is not None
     chance = random.Random(7)
-    killed = cost = 0
+    killed = lost = audits = 0
     while killed < count:
-        Path(log).write_text("")
-        folder = str(tmp_path / f"parts{killed}")
-        finished: dict[str, bytes] = {}
-        while killed < count:
-            lines, process = len(Path(log).read_text().splitlines()), start()
-            if killed % 2:  # at any moment
+        audits += 1
+        attempts = Attempts(model, manifest, str(tmp_path / f"parts{audits}"))
+        code = None
+        while code != 0:
+            begun, finished = attempts.begun(), attempts.finished()
+            process = attempts.start()
+            if killed == count:
+                process.join(300)
+            elif killed % 2:  # at any moment
                 process.join(chance.uniform(0, longest))
             else:  # in one of the next shards
-                wanted = lines + chance.randint(1, 4)
-                while process.is_alive() and len(Path(log).read_text().splitlines()) < wanted:
+                wanted = len(begun) + chance.randint(1, 4)
+                while process.is_alive() and len(attempts.begun()) < wanted:
                     time.sleep(0.002)
                 process.join(chance.uniform(0, 0.03))
-            if process.exitcode is not None:
-                assert process.exitcode == 0
-                break
             process.kill()
             process.join()
-            killed += 1
-            now = {path.name: path.read_bytes() for path in Path(folder).glob("shard-*.json")}
+            code = process.exitcode  # 0 where the process was quicker
+            assert code in (0, -signal.SIGKILL)
+            killed += code != 0
+            now = attempts.finished()
             assert finished.items() <= now.items()  # nothing finished is lost or changed
-            for number in range(shards):
-                if f"{shard_name(number, shards)}.json" in now:
-                    Shard.load(folder, number, shards)  # complete, or an error
-            finished = now
-        else:
-            process = start()
-            process.join(300)
-            assert process.exitcode == 0
-        starts = [line.split()[0] for line in Path(log).read_text().splitlines()]
-        processes = len({line.split()[1] for line in Path(log).read_text().splitlines()})
-        cost += len(starts) - shards
-        assert len(starts) - shards <= processes  # each kill costs one shard at most
-        same(reference, AuditResult.load(Path(folder, "audit")))
-    assert cost > 0  # else nothing was killed in the middle of one
+            more = attempts.begun()[len(begun) :]
+            redone = len(more) - (len(now) - len(finished))
+            assert 0 <= redone <= (code != 0)  # a kill costs one shard at most
+            assert not {f"{name}.json" for name in more} & finished.keys()
+            lost += redone
+            attempts.audit()
+        result = attempts.audit()
+        assert result is not None
+        same(reference, result)
+        assert len(attempts.finished()) == attempts.shards
+    assert lost > 0  # else nothing was killed in the middle of one
 
 
 def test_a_kill_costs_one_shard_at_most(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
