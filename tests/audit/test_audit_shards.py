@@ -23,54 +23,32 @@ import camgate
 import shard_worker
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
-from camgate.audit.shards import Shard, audit_in_shards, merge_shards, score_shard, shard_name, shard_of
+from camgate.audit.shards import (
+    DamagedShard,
+    Shard,
+    audit_in_shards,
+    merge_shards,
+    score_shard,
+    shard_name,
+    shard_of,
+)
 from camgate.audit.summary import summarise
 from camgate.data.manifest import validate_manifest
-from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError
-from camgate.gate.judge import judge
-from camgate.models.builders import resnet_small
 from camgate.models.classifier import Classifier
-from camgate.scenes.dataset import CLASSES, write_scenes
-
-CHEAP: dict[str, Any] = {"draws": 1, "max_interventions": 12, "gallery_worst": 3, "gallery_sample": 3}
-QUICK: dict[str, Any] = {**CHEAP, "sanity": False}
+from camgate.scenes.dataset import write_scenes
+from sharded import CHEAP, QUICK, same, small_net
 
 
 @pytest.fixture(scope="module")
 def net() -> Classifier:
     torch.manual_seed(3)
-    return _net()
-
-
-def _net() -> Classifier:
-    return Classifier(
-        resnet_small(4),
-        CLASSES,
-        Preprocessing(size=(64, 64)),
-        target_layer="stage3",
-        builder="resnet_small",
-    )
+    return small_net()
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return write_scenes(tmp_path_factory.mktemp("data") / "scenes", per_class=20, seed=5, size=64, coco=False)
-
-
-def same(left: AuditResult, right: AuditResult) -> None:
-    pd.testing.assert_frame_equal(left.scores, right.scores, check_dtype=False, atol=1e-5, rtol=0)
-    assert left.data_digest == right.data_digest
-    assert left.settings == right.settings
-    assert (left.warnings, left.region_free) == (right.warnings, right.region_free)
-    assert left.baselines == pytest.approx(right.baselines, abs=1e-6)
-    assert (left.interventions is None) == (right.interventions is None)
-    if left.interventions is not None and right.interventions is not None:
-        pd.testing.assert_frame_equal(left.interventions, right.interventions, atol=1e-5, rtol=0)
-    assert [item.image_id for item in left.gallery] == [item.image_id for item in right.gallery]
-    a, b = judge(left), judge(right)
-    assert a.status == b.status
-    assert [check.reason for check in a.checks] == [check.reason for check in b.checks]
 
 
 @pytest.mark.parametrize("shards", [1, 3, 80])
@@ -124,24 +102,44 @@ def test_shards_of_another_audit_are_refused(net: Classifier, rows: pd.DataFrame
         merge_shards(net, rows, made, **CHEAP, tolerance=2)
     with pytest.raises(InputError, match="another audit: its manifest_digest"):
         merge_shards(net, rows.iloc[1:], made, **CHEAP)
-    other = _net()
+    other = small_net()
     with pytest.raises(InputError, match="another audit: its model_digest"):
         merge_shards(other, rows, made, **CHEAP)
     with pytest.raises(InputError, match="got 2 of 2"):
         score_shard(net, rows, shard=2, shards=2)
 
 
-def test_damaged_shards_are_named(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
-    score_shard(net, rows, shard=0, shards=1, **CHEAP).save(tmp_path)
-    table, mark = (tmp_path / f"{shard_name(0, 1)}{suffix}" for suffix in (".parquet", ".json"))
+def test_a_damaged_shard_is_made_again(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    first = audit_in_shards(net, rows, shards=3, folder=tmp_path, **CHEAP)
+    table, mark = (tmp_path / f"{shard_name(1, 3)}{suffix}" for suffix in (".parquet", ".json"))
     content = table.read_bytes()
-    table.write_bytes(content[:-1] + b"?")
-    with pytest.raises(InputError, match="another SHA-256"):
-        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
-    table.write_bytes(content)
-    mark.write_text(json.dumps({"format": 1}))
-    with pytest.raises(InputError, match="not a shard"):
-        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
+    for damage in (lambda: table.write_bytes(content[:-1] + b"?"), lambda: mark.write_bytes(b'{"format": 1')):
+        damage()
+        with pytest.raises(DamagedShard):
+            Shard.load(tmp_path, 1, 3)
+        made: set[str] = set()
+        again = audit_in_shards(
+            net, rows, shards=3, folder=tmp_path, progress=lambda stage, done, total: made.add(stage), **CHEAP
+        )
+        assert {stage for stage in made if stage.startswith("shard-")} == {shard_name(1, 3)}
+        assert Shard.load(tmp_path, 1, 3).mark.shard == 1
+        same(first, again)
+
+
+def test_files_that_are_no_such_shard_are_refused(
+    net: Classifier, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    made = score_shard(net, rows, shard=0, shards=2, **CHEAP)
+    made.save(tmp_path)
+    for suffix in (".parquet", ".json"):
+        shutil.copy(tmp_path / f"{shard_name(0, 2)}{suffix}", tmp_path / f"{shard_name(1, 2)}{suffix}")
+    with pytest.raises(InputError, match="holds shard 0 of 2"):
+        audit_in_shards(net, rows, shards=2, folder=tmp_path, **CHEAP)
+    mark = tmp_path / f"{shard_name(0, 2)}.json"
+    for text in ({"format": 1}, {**made.mark.model_dump(mode="json"), "format": 2}):
+        mark.write_text(json.dumps(text))
+        with pytest.raises(InputError, match="not a shard that this version"):
+            audit_in_shards(net, rows, shards=2, folder=tmp_path, **CHEAP)
 
 
 def test_shards_in_a_store_by_url(net: Classifier, rows: pd.DataFrame) -> None:
@@ -173,7 +171,7 @@ class Attempts:
     def start(self) -> Any:
         """A process that audits into the folder."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["shard_worker", "torchvision"])
+        context.set_forkserver_preload(["shard_worker", "torchvision", "sklearn.cluster"])
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         process = context.Process(
             target=shard_worker.run,
@@ -207,7 +205,7 @@ def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> No
     """Kill `count` processes that audit, half of them at any moment, half while they make a shard."""
     model, manifest = str(tmp_path / "model"), str(tmp_path / "rows.parquet")
     net.save(model)
-    rows.to_parquet(manifest)
+    rows.groupby("label").head(10).to_parquet(manifest)
     whole = Attempts(model, manifest, str(tmp_path / "whole"))
     for _ in range(2):  # the first one imports what all others find in the fork server
         shutil.rmtree(whole.folder, ignore_errors=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,13 @@ from camgate.audit.profile import stage
 from camgate.audit.result import AuditResult, AuditSettings
 from camgate.audit.scores import RegionGrid
 from camgate.data.cells import as_text
+from camgate.data.dataset import ImageDataset
 from camgate.data.digest import FileDigests, data_digest, file_digests
+from camgate.data.many_files import for_each_file
+from camgate.data.staging import staged
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
-from camgate.storage import join, put_file, read_bytes
+from camgate.storage import exists, join, put_file, read_bytes
 
 FORMAT = 1
 ROW_GROUP = 2048
@@ -48,7 +52,12 @@ _NUMBERS = (
     "peak_invalid",
 )
 _GRIDS = ("map", "valid", "counted")
+_log = logging.getLogger(__name__)
 _IDENTITY = ("image_id", "image", "label", "region", "split", "group", "zone", "crop", "region_rule")
+
+
+class DamagedShard(InputError):  # noqa: N818  # as UnreadableImage
+    """A shard whose files are not what was written; to be made again."""
 
 
 class ShardMark(BaseModel):
@@ -56,7 +65,7 @@ class ShardMark(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int
+    format: Literal[1]
     shard: int
     """0-based number."""
     shards: int
@@ -94,18 +103,19 @@ class Shard:
 
         Raises:
             FileNotFoundError: it is not there, or not complete.
-            InputError: damaged, or not what camgate wrote.
+            DamagedShard: it is not what was written.
+            InputError: of another version of camgate, of another number, or the storage refuses.
         """
         address = join(folder, f"{shard_name(shard, shards)}.json")
-        try:
-            mark = ShardMark.model_validate_json(read_bytes(address))
-        except ValidationError as error:
+        mark = _read_mark(address)
+        if (mark.shard, mark.shards) != (shard, shards):
             raise InputError(
-                f"{address}: not a shard that this version of camgate wrote; remove it."
-            ) from error
-        content = read_bytes(join(folder, f"{shard_name(shard, shards)}.parquet"))
+                f"{address}: holds shard {mark.shard} of {mark.shards}; files of shards keep their names. "
+                "Remove both."
+            )
+        content = _read(join(folder, f"{shard_name(shard, shards)}.parquet"))
         if hashlib.sha256(content).hexdigest() != mark.sha256:
-            raise InputError(f"{address}: the Parquet file beside it has another SHA-256; remove both.")
+            raise DamagedShard(f"{address}: the Parquet file beside it has another SHA-256; remove both.")
         return cls(mark, content)
 
     def save(self, folder: str | Path) -> None:
@@ -135,6 +145,25 @@ class Shard:
         return table["row"].to_numpy(), scored, digests
 
 
+def _read(address: str) -> bytes:
+    try:
+        return read_bytes(address)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{address} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_mark(address: str) -> ShardMark:
+    content = _read(address)
+    try:
+        return ShardMark.model_validate(json.loads(content))
+    except ValidationError as error:
+        raise InputError(f"{address}: not a shard that this version of camgate wrote; remove it.") from error
+    except ValueError as error:
+        raise DamagedShard(f"{address}: damaged, no JSON; remove it.") from error
+
+
 def shard_name(shard: int, shards: int) -> str:
     """`shard-00003-of-00008`."""
     return f"shard-{shard:05d}-of-{shards:05d}"
@@ -154,6 +183,18 @@ def shard_of(image_ids: Sequence[str], shards: int) -> np.ndarray:
         [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % shards for name in image_ids],
         dtype=np.int64,
     )
+
+
+def missing_shards(folder: str | Path, shards: int) -> list[int]:
+    """The numbers of the shards that a folder, or a folder's URL, does not hold yet.
+
+    Raises:
+        InputError: the storage refuses.
+    """
+    held = for_each_file(
+        lambda number: exists(join(folder, f"{shard_name(number, shards)}.json")), range(shards)
+    )
+    return [number for number, there in enumerate(held) if not there]
 
 
 def score_shard(
@@ -194,7 +235,7 @@ def keep_shard(
     progress: Progress | None = None,
     **options: Any,
 ) -> Shard:
-    """One shard from the folder that keeps finished ones; where it is not there, it is made and kept.
+    """One shard from the folder that keeps finished ones; where it is not there, or damaged, it is made.
 
     Args:
         model: the classifier.
@@ -206,7 +247,7 @@ def keep_shard(
         options: of `camgate.audit`; the same for all shards.
 
     Raises:
-        InputError: as `score_shard`; or the folder holds this shard of another audit, or a damaged one.
+        InputError: as `score_shard`; or the folder holds this shard of another audit.
         ModelError: the model cannot be audited.
     """
     _check_number(shard, shards)
@@ -249,7 +290,7 @@ def audit_in_shards(
     progress: Progress | None = None,
     **options: Any,
 ) -> AuditResult:
-    """Audit shard by shard; those that are in the folder already are not done again.
+    """Audit shard by shard; those that are in the folder already, undamaged, are not done again.
 
     Args:
         model: the classifier.
@@ -260,7 +301,7 @@ def audit_in_shards(
         options: of `camgate.audit`.
 
     Raises:
-        InputError: as `camgate.audit`; or the folder holds shards of another audit, or damaged ones.
+        InputError: as `camgate.audit`; or the folder holds shards of another audit.
         ModelError: the model cannot be audited.
     """
     _check_number(0, shards)
@@ -282,20 +323,22 @@ def _kept(
     try:
         made = Shard.load(folder, shard, shards)
         _check_terms(made, terms)
+        return made
     except FileNotFoundError:
-        made = _score(prepared, terms, shard, shards, report)
-        made.save(folder)
+        pass
+    except DamagedShard as error:
+        _log.warning("%s It is made again.", error)
+    made = _score(prepared, terms, shard, shards, report)
+    made.save(folder)
     return made
 
 
 def _score(prepared: Prepared, terms: dict[str, Any], shard: int, shards: int, report: Progress) -> Shard:
     rows = np.flatnonzero(shard_of(prepared.rows["image_id"].tolist(), shards) == shard)
-    with stage("fingerprint"):
-        digests = file_digests(prepared.rows.iloc[rows])
     name = shard_name(shard, shards)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "shard.parquet")
-        _write(file, prepared, rows, digests, lambda done: report(name, done, len(rows)))
+        _write(file, prepared, rows, lambda done: report(name, done, len(rows)))
         content = file.read_bytes()
     return Shard(
         ShardMark(
@@ -310,19 +353,15 @@ def _score(prepared: Prepared, terms: dict[str, Any], shard: int, shards: int, r
     )
 
 
-def _write(
-    file: Path, prepared: Prepared, rows: np.ndarray, digests: FileDigests, progress: Callable[[int], None]
-) -> None:
+def _write(file: Path, prepared: Prepared, rows: np.ndarray, progress: Callable[[int], None]) -> None:
     """Stream the rows into a Parquet file, a group at a time."""
     done = 0
     progress(0)
     with pq.ParquetWriter(file, _schema(prepared), compression="zstd") as writer:
-        for part in _grouped(scored_batches(prepared, rows.tolist()), ROW_GROUP):
-            held = slice(done, done + len(part.table))
-            columns: dict[str, Any] = {"row": rows[held]}
+        for positions, part, digests in _scored(prepared, rows):
+            columns: dict[str, Any] = {"row": positions}
             columns |= {name: part.table[name].tolist() for name in part.table.columns}
-            columns["image_sha256"] = digests.images[held]
-            columns["region_sha256"] = digests.regions[held]
+            columns |= {"image_sha256": digests.images, "region_sha256": digests.regions}
             grids = (part.maps, part.regions.valid, part.regions.counted)
             for name, grid in zip(_GRIDS, grids, strict=True):
                 flat = pa.array(np.ascontiguousarray(grid, dtype=np.float32).ravel())
@@ -330,6 +369,20 @@ def _write(
             writer.write_table(pa.table(columns, schema=writer.schema))
             done += len(part.table)
             progress(done)
+
+
+def _scored(prepared: Prepared, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Pass, FileDigests]]:
+    """Groups of rows: their positions, scores and maps, and the digests of their files."""
+    model = prepared.model
+    for group, local in staged(prepared.rows, rows, ROW_GROUP):
+        with stage("fingerprint"):
+            digests = file_digests(local)
+        dataset = ImageDataset(local, model.preprocessing, model.classes)
+        done = 0
+        for part in _grouped(scored_batches(replace(prepared, rows=local, dataset=dataset)), ROW_GROUP):
+            held = range(done, done + len(part.table))
+            yield group[held.start : held.stop], part, digests.take(held)
+            done = held.stop
 
 
 def _grouped(parts: Iterator[Pass], least: int) -> Iterator[Pass]:
