@@ -14,8 +14,13 @@ from camgate.models.builders import resnet_small
 from camgate.models.classifier import Classifier
 from camgate.scenes.dataset import CLASSES
 
-CHEAP: dict[str, Any] = {"draws": 1, "max_interventions": 12, "gallery_worst": 3, "gallery_sample": 3}
-QUICK: dict[str, Any] = {**CHEAP, "sanity": False}
+CHEAP: dict[str, Any] = {
+    "draws": 1,
+    "max_interventions": 12,
+    "gallery_worst": 3,
+    "gallery_sample": 3,
+    "sanity": False,  # most of the time of a small audit
+}
 
 
 def small_net() -> Classifier:

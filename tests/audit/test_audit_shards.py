@@ -37,7 +37,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
 from camgate.scenes.dataset import write_scenes
-from sharded import CHEAP, QUICK, same, small_net
+from sharded import CHEAP, same, small_net
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def test_merged_shards_are_the_audit(
     net: Classifier, rows: pd.DataFrame, tmp_path: Path, shards: int
 ) -> None:
-    whole = audit(net, rows, **CHEAP)
-    merged = audit_in_shards(net, rows, shards=shards, folder=tmp_path / "parts", **CHEAP)
+    options = {**CHEAP, "sanity": shards == 3}
+    whole = audit(net, rows, **options)
+    merged = audit_in_shards(net, rows, shards=shards, folder=tmp_path / "parts", **options)
     same(whole, merged)
+    assert whole.sanity == merged.sanity
     # The same rows give the same estimates, whatever way they came.
     taken = {"scores": whole.scores, "interventions": whole.interventions, "baselines": whole.baselines}
     rebuilt = AuditResult(**{**merged.__dict__, **taken})
@@ -113,15 +115,16 @@ def test_a_damaged_shard_is_made_again(net: Classifier, rows: pd.DataFrame, tmp_
     first = audit_in_shards(net, rows, shards=3, folder=tmp_path, **CHEAP)
     table, mark = (tmp_path / f"{shard_name(1, 3)}{suffix}" for suffix in (".parquet", ".json"))
     content = table.read_bytes()
+    stages: set[str] = set()
     for damage in (lambda: table.write_bytes(content[:-1] + b"?"), lambda: mark.write_bytes(b'{"format": 1')):
         damage()
         with pytest.raises(DamagedShard):
             Shard.load(tmp_path, 1, 3)
-        made: set[str] = set()
+        stages.clear()
         again = audit_in_shards(
-            net, rows, shards=3, folder=tmp_path, progress=lambda stage, done, total: made.add(stage), **CHEAP
+            net, rows, shards=3, folder=tmp_path, progress=lambda stage, *_: stages.add(stage), **CHEAP
         )
-        assert {stage for stage in made if stage.startswith("shard-")} == {shard_name(1, 3)}
+        assert {stage for stage in stages if stage.startswith("shard-")} == {shard_name(1, 3)}
         assert Shard.load(tmp_path, 1, 3).mark.shard == 1
         same(first, again)
 
@@ -175,7 +178,7 @@ class Attempts:
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         process = context.Process(
             target=shard_worker.run,
-            args=(self.model, self.manifest, self.folder, self.log, self.shards, QUICK),
+            args=(self.model, self.manifest, self.folder, self.log, self.shards, CHEAP),
         )
         process.start()
         return process
