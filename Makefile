@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-speed bench-efficacy bench-coverage architectures picture docs constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ bench-speed: $(STAMP) ## what an audit costs against prediction and other tools,
 	$(BIN)/python -m pip install --quiet --no-deps quantus==0.6.0  # it asks for an opencv that breaks ours
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
+
+bench-scale: $(STAMP) ## what audits of large sets cost, into docs/scale.md (minutes; leave the machine alone meanwhile)
+	$(BIN)/python benchmarks/scale.py
 
 bench-efficacy: $(STAMP) ## train and audit the shortcut zoo and write docs/efficacy.md (hours; goes on where it stopped; VIDEO=vtest.avi for real photographs)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

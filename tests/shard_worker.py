@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,16 @@ from camgate.models.classifier import Classifier
 
 
 def run(model: str, manifest: str, folder: str, log: str, shards: int, options: dict[str, Any]) -> None:
-    """Audit, and note each start of a shard as a line of the log."""
+    """Audit into `folder`, and note each start of a shard as a line of the log.
+
+    The audit itself, `folder/audit`, is left as it is where an earlier process had just finished it.
+    """
     torch.set_num_threads(1)
     with open(log, "a", encoding="utf-8") as lines:
 
         def note(stage: str, done: int, total: int) -> None:
             if stage.startswith("shard-") and done == 0:
-                lines.write(f"{stage} {os.getpid()}\n")
+                lines.write(f"{stage}\n")
                 lines.flush()
 
         result = audit_in_shards(
@@ -31,4 +33,5 @@ def run(model: str, manifest: str, folder: str, log: str, shards: int, options: 
             progress=note,
             **options,
         )
-        result.save(Path(folder, "audit"))
+        if not Path(folder, "audit").exists():  # complete or absent
+            result.save(Path(folder, "audit"))

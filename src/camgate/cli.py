@@ -28,8 +28,9 @@ from camgate.cli_options import (
     PolicyFile,
     Spec,
 )
+from camgate.cli_shards import Split, holds
 from camgate.errors import CamgateError, InputError
-from camgate.storage import check_new, join, local_folder
+from camgate.storage import check_new, exists, join, local_folder
 from camgate.terminal import STYLES, console, log_plainly, progress
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ def audit(
         int | None,
         typer.Option(help="Audit in so many shards; those that --parts holds are not done again."),
     ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(help="Make this one only (from 0), as one of several workers; the last one merges."),
+    ] = None,
     parts: Annotated[
         str | None, typer.Option(help="Folder (or its URL) that keeps finished shards, with --shards.")
     ] = None,
@@ -102,11 +107,11 @@ def audit(
 ) -> None:
     """Audit a model on labelled images with valid regions, judge it, and write the evidence.
 
-    The policy says how the audit is made. The exit code is the verdict's.
+    The policy says how the audit is made. The exit code is the verdict's; a worker (--shard) that leaves
+    shards to others ends with 0.
     """
     from camgate.audit.profile import profiled
     from camgate.audit.runner import audit as run_audit
-    from camgate.audit.shards import audit_in_shards
     from camgate.data.reading import read_data
     from camgate.gate.judge import judge
     from camgate.gate.measure import NoRival
@@ -116,9 +121,10 @@ def audit(
     from camgate.report.files import write_evidence
 
     terms = Policy.read(policy)
-    if (shards is None) != (parts is None):
-        raise InputError("--shards and --parts go together: how many, and where finished ones are kept.")
-    check_new(out)
+    split = Split.read(shards, shard, parts)
+    worker = split is not None and split.shard is not None
+    if not worker or not exists(join(out, "audit.json")):  # another worker may have merged already
+        check_new(out)
     facts = None if spec is None else ModelSpec.read(spec)
     manifest = read_data(data, data_options)
     rival = None if champion is None or _is_model(champion) else _rival(champion)
@@ -126,20 +132,13 @@ def audit(
     def load(uri: str, facts: ModelSpec | None) -> Classifier:
         return resolve_model(uri, spec=facts, allow_pickle=allow_pickle, allow_code=allow_code)
 
-    def audited(classifier: Classifier) -> AuditResult:
-        options = {
-            **terms.audit_options(),
-            "slices": slices or (),
-            "batch_size": batch_size,
-            "workers": workers,
-        }
+    options = {**terms.audit_options(), "slices": slices or (), "batch_size": batch_size, "workers": workers}
+
+    def audited(classifier: Classifier) -> AuditResult | None:
         with progress() as listener:
-            if shards is None:
+            if split is None:
                 return run_audit(classifier, manifest, **options, progress=listener)
-            held = join(str(parts), classifier.digest()[:16])  # the champion's shards are others
-            return audit_in_shards(
-                classifier, manifest, shards=shards, folder=held, progress=listener, **options
-            )
+            return split.audit(classifier, manifest, listener, options)
 
     candidate = load(model, facts)
     other = load(champion, None) if champion is not None and rival is None else None
@@ -152,10 +151,21 @@ def audit(
         rival = NoRival("is_champion", "the audited model is the champion itself")
     elif other is not None:
         rival = audited(other)
+        result = result if rival is not None else None
+    if result is None:  # the shards of others are not finished
+        if as_json:
+            print(json.dumps({"status": None, "shard": shard, "shards": shards}))
+        raise typer.Exit
     verdict = judge(result, terms, champion=rival)
-    with local_folder(out) as folder:
-        page = write_evidence(folder, result, verdict, champion=_audit_in(rival))
-    _finish(verdict, join(out, page.name), as_json)
+    name = "report.html"
+    try:
+        check_new(out)
+        with local_folder(out) as folder:
+            name = write_evidence(folder, result, verdict, champion=_audit_in(rival)).name
+    except InputError:
+        if not worker or not holds(out, result):
+            raise
+    _finish(verdict, join(out, name), as_json)
 
 
 @app.command()

@@ -6,7 +6,10 @@ import hashlib
 import json
 import multiprocessing
 import random
+import shutil
+import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +23,27 @@ import camgate
 import shard_worker
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
-from camgate.audit.shards import Shard, audit_in_shards, merge_shards, score_shard, shard_name, shard_of
+from camgate.audit.shards import (
+    DamagedShard,
+    Shard,
+    audit_in_shards,
+    merge_shards,
+    score_shard,
+    shard_name,
+    shard_of,
+)
 from camgate.audit.summary import summarise
 from camgate.data.manifest import validate_manifest
-from camgate.data.preprocessing import Preprocessing
 from camgate.errors import InputError
-from camgate.gate.judge import judge
-from camgate.models.builders import resnet_small
 from camgate.models.classifier import Classifier
-from camgate.scenes.dataset import CLASSES, write_scenes
-
-CHEAP: dict[str, Any] = {"draws": 1, "max_interventions": 12, "gallery_worst": 3, "gallery_sample": 3}
+from camgate.scenes.dataset import write_scenes
+from sharded import CHEAP, same, small_net
 
 
 @pytest.fixture(scope="module")
 def net() -> Classifier:
     torch.manual_seed(3)
-    return _net()
-
-
-def _net() -> Classifier:
-    return Classifier(
-        resnet_small(4),
-        CLASSES,
-        Preprocessing(size=(64, 64)),
-        target_layer="stage3",
-        builder="resnet_small",
-    )
+    return small_net()
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +51,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return write_scenes(tmp_path_factory.mktemp("data") / "scenes", per_class=20, seed=5, size=64, coco=False)
 
 
-def same(left: AuditResult, right: AuditResult) -> None:
-    pd.testing.assert_frame_equal(left.scores, right.scores, check_dtype=False, atol=1e-5, rtol=0)
-    assert left.data_digest == right.data_digest
-    assert left.settings == right.settings
-    assert (left.warnings, left.region_free) == (right.warnings, right.region_free)
-    assert left.baselines == pytest.approx(right.baselines, abs=1e-6)
-    assert (left.interventions is None) == (right.interventions is None)
-    if left.interventions is not None and right.interventions is not None:
-        pd.testing.assert_frame_equal(left.interventions, right.interventions, atol=1e-5, rtol=0)
-    assert [item.image_id for item in left.gallery] == [item.image_id for item in right.gallery]
-    a, b = judge(left), judge(right)
-    assert a.status == b.status
-    assert [check.reason for check in a.checks] == [check.reason for check in b.checks]
-
-
 @pytest.mark.parametrize("shards", [1, 3, 80])
 def test_merged_shards_are_the_audit(
     net: Classifier, rows: pd.DataFrame, tmp_path: Path, shards: int
 ) -> None:
-    whole = audit(net, rows, **CHEAP)
-    merged = audit_in_shards(net, rows, shards=shards, folder=tmp_path / "parts", **CHEAP)
+    options = {**CHEAP, "sanity": shards == 3}
+    whole = audit(net, rows, **options)
+    merged = audit_in_shards(net, rows, shards=shards, folder=tmp_path / "parts", **options)
     same(whole, merged)
+    assert whole.sanity == merged.sanity
     # The same rows give the same estimates, whatever way they came.
     taken = {"scores": whole.scores, "interventions": whole.interventions, "baselines": whole.baselines}
     rebuilt = AuditResult(**{**merged.__dict__, **taken})
@@ -120,24 +104,45 @@ def test_shards_of_another_audit_are_refused(net: Classifier, rows: pd.DataFrame
         merge_shards(net, rows, made, **CHEAP, tolerance=2)
     with pytest.raises(InputError, match="another audit: its manifest_digest"):
         merge_shards(net, rows.iloc[1:], made, **CHEAP)
-    other = _net()
+    other = small_net()
     with pytest.raises(InputError, match="another audit: its model_digest"):
         merge_shards(other, rows, made, **CHEAP)
     with pytest.raises(InputError, match="got 2 of 2"):
         score_shard(net, rows, shard=2, shards=2)
 
 
-def test_damaged_shards_are_named(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
-    score_shard(net, rows, shard=0, shards=1, **CHEAP).save(tmp_path)
-    table, mark = (tmp_path / f"{shard_name(0, 1)}{suffix}" for suffix in (".parquet", ".json"))
+def test_a_damaged_shard_is_made_again(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:
+    first = audit_in_shards(net, rows, shards=3, folder=tmp_path, **CHEAP)
+    table, mark = (tmp_path / f"{shard_name(1, 3)}{suffix}" for suffix in (".parquet", ".json"))
     content = table.read_bytes()
-    table.write_bytes(content[:-1] + b"?")
-    with pytest.raises(InputError, match="another SHA-256"):
-        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
-    table.write_bytes(content)
-    mark.write_text(json.dumps({"format": 1}))
-    with pytest.raises(InputError, match="not a shard"):
-        audit_in_shards(net, rows, shards=1, folder=tmp_path, **CHEAP)
+    stages: set[str] = set()
+    for damage in (lambda: table.write_bytes(content[:-1] + b"?"), lambda: mark.write_bytes(b'{"format": 1')):
+        damage()
+        with pytest.raises(DamagedShard):
+            Shard.load(tmp_path, 1, 3)
+        stages.clear()
+        again = audit_in_shards(
+            net, rows, shards=3, folder=tmp_path, progress=lambda stage, *_: stages.add(stage), **CHEAP
+        )
+        assert {stage for stage in stages if stage.startswith("shard-")} == {shard_name(1, 3)}
+        assert Shard.load(tmp_path, 1, 3).mark.shard == 1
+        same(first, again)
+
+
+def test_files_that_are_no_such_shard_are_refused(
+    net: Classifier, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    made = score_shard(net, rows, shard=0, shards=2, **CHEAP)
+    made.save(tmp_path)
+    for suffix in (".parquet", ".json"):
+        shutil.copy(tmp_path / f"{shard_name(0, 2)}{suffix}", tmp_path / f"{shard_name(1, 2)}{suffix}")
+    with pytest.raises(InputError, match="holds shard 0 of 2"):
+        audit_in_shards(net, rows, shards=2, folder=tmp_path, **CHEAP)
+    mark = tmp_path / f"{shard_name(0, 2)}.json"
+    for text in ({"format": 1}, {**made.mark.model_dump(mode="json"), "format": 2}):
+        mark.write_text(json.dumps(text))
+        with pytest.raises(InputError, match="not a shard that this version"):
+            audit_in_shards(net, rows, shards=2, folder=tmp_path, **CHEAP)
 
 
 def test_shards_in_a_store_by_url(net: Classifier, rows: pd.DataFrame) -> None:
@@ -157,65 +162,99 @@ def test_shards_in_a_store_by_url(net: Classifier, rows: pd.DataFrame) -> None:
     assert again["image_id"].tolist() == validate_manifest(rows.drop(columns="image_id"))["image_id"].tolist()
 
 
-def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> None:
-    model, manifest, folder, log = (
-        str(tmp_path / name) for name in ("model", "rows.parquet", "parts", "log")
-    )
-    net.save(model)
-    rows.to_parquet(manifest)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["shard_worker", "torchvision"])
-    shards = 12
+@dataclass(frozen=True)
+class Attempts:
+    """One audit in shards, begun again after each kill."""
 
-    def start() -> Any:
-        arguments = (model, manifest, folder, log, shards, CHEAP)
-        process = context.Process(target=shard_worker.run, args=arguments)
+    model: str
+    manifest: str
+    folder: str
+    shards: int = 12
+
+    def start(self) -> Any:
+        """A process that audits into the folder."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["shard_worker", "torchvision", "sklearn.cluster"])
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        process = context.Process(
+            target=shard_worker.run,
+            args=(self.model, self.manifest, self.folder, self.log, self.shards, CHEAP),
+        )
         process.start()
         return process
 
-    begin = time.monotonic()
-    whole = start()
-    whole.join(300)
-    assert whole.exitcode == 0
-    longest = time.monotonic() - begin
-    reference = AuditResult.load(Path(folder, "audit"))
+    @property
+    def log(self) -> str:
+        return f"{self.folder}.log"
+
+    def begun(self) -> list[str]:
+        """The shards that were begun, by all processes."""
+        return Path(self.log).read_text().split() if Path(self.log).exists() else []
+
+    def finished(self) -> dict[str, bytes]:
+        """The marks of shards that are complete; an error where one is not."""
+        found = {path.name: path.read_bytes() for path in Path(self.folder).glob("shard-*.json")}
+        for name in found:
+            Shard.load(self.folder, int(name.split("-")[1]), self.shards)
+        return found
+
+    def audit(self) -> AuditResult | None:
+        """Complete, an error, or absent."""
+        made = Path(self.folder, "audit")
+        return AuditResult.load(made) if made.exists() else None
+
+
+def kills(net: Classifier, rows: pd.DataFrame, tmp_path: Path, count: int) -> None:
+    """Kill `count` processes that audit, half of them at any moment, half while they make a shard."""
+    model, manifest = str(tmp_path / "model"), str(tmp_path / "rows.parquet")
+    net.save(model)
+    rows.groupby("label").head(10).to_parquet(manifest)
+    whole = Attempts(model, manifest, str(tmp_path / "whole"))
+    for _ in range(2):  # the first one imports what all others find in the fork server
+        shutil.rmtree(whole.folder, ignore_errors=True)
+        begin = time.monotonic()
+        process = whole.start()
+        process.join(300)
+        longest = time.monotonic() - begin
+        assert process.exitcode == 0
+    reference = whole.audit()
+    assert reference is not None
     chance = random.Random(7)
-    killed = cost = 0
+    killed = lost = audits = 0
     while killed < count:
-        Path(log).write_text("")
-        folder = str(tmp_path / f"parts{killed}")
-        finished: dict[str, bytes] = {}
-        while killed < count:
-            lines, process = len(Path(log).read_text().splitlines()), start()
-            if killed % 2:  # at any moment
+        audits += 1
+        attempts = Attempts(model, manifest, str(tmp_path / f"parts{audits}"))
+        code = None
+        while code != 0:
+            begun, finished = attempts.begun(), attempts.finished()
+            process = attempts.start()
+            if killed == count:
+                process.join(300)
+            elif killed % 2:  # at any moment
                 process.join(chance.uniform(0, longest))
             else:  # in one of the next shards
-                wanted = lines + chance.randint(1, 4)
-                while process.is_alive() and len(Path(log).read_text().splitlines()) < wanted:
+                wanted = len(begun) + chance.randint(1, 4)
+                while process.is_alive() and len(attempts.begun()) < wanted:
                     time.sleep(0.002)
                 process.join(chance.uniform(0, 0.03))
-            if process.exitcode is not None:
-                assert process.exitcode == 0
-                break
             process.kill()
             process.join()
-            killed += 1
-            now = {path.name: path.read_bytes() for path in Path(folder).glob("shard-*.json")}
+            code = process.exitcode  # 0 where the process was quicker
+            assert code in (0, -signal.SIGKILL)
+            killed += code != 0
+            now = attempts.finished()
             assert finished.items() <= now.items()  # nothing finished is lost or changed
-            for number in range(shards):
-                if f"{shard_name(number, shards)}.json" in now:
-                    Shard.load(folder, number, shards)  # complete, or an error
-            finished = now
-        else:
-            process = start()
-            process.join(300)
-            assert process.exitcode == 0
-        starts = [line.split()[0] for line in Path(log).read_text().splitlines()]
-        processes = len({line.split()[1] for line in Path(log).read_text().splitlines()})
-        cost += len(starts) - shards
-        assert len(starts) - shards <= processes  # each kill costs one shard at most
-        same(reference, AuditResult.load(Path(folder, "audit")))
-    assert cost > 0  # else nothing was killed in the middle of one
+            more = attempts.begun()[len(begun) :]
+            redone = len(more) - (len(now) - len(finished))
+            assert 0 <= redone <= (code != 0)  # a kill costs one shard at most
+            assert not {f"{name}.json" for name in more} & finished.keys()
+            lost += redone
+            attempts.audit()
+        result = attempts.audit()
+        assert result is not None
+        same(reference, result)
+        assert len(attempts.finished()) == attempts.shards
+    assert lost > 0  # else nothing was killed in the middle of one
 
 
 def test_a_kill_costs_one_shard_at_most(net: Classifier, rows: pd.DataFrame, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from torch.utils.data import Subset
 
 from camgate.audit.preparing import Prepared
 from camgate.audit.profile import each, stage
@@ -43,18 +42,16 @@ class Pass:
         )
 
 
-def scored_batches(prepared: Prepared, rows: Sequence[int] | None = None) -> Iterator[Pass]:
+def scored_batches(prepared: Prepared) -> Iterator[Pass]:
     """Explain and score every image once, a batch at a time, in constant memory.
 
     Args:
         prepared: the audit before its first heatmap.
-        rows: positions in its rows, in the order wanted; None takes all.
 
     Raises:
         ModelError: see `Explainer`.
     """
-    options = prepared.options
-    dataset = prepared.dataset if rows is None else Subset(prepared.dataset, rows)
+    options, dataset = prepared.options, prepared.dataset
     workers = options.workers
     if workers is None:
         workers = loader_workers(len(dataset), prepared.model.device)

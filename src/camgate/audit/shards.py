@@ -1,159 +1,59 @@
-"""An audit in shards: each is complete or absent, finished ones are not done again, the whole is the same.
-
-A shard is two files: `shard-00003-of-00008.parquet` with scores, raw maps and file digests of its rows, and,
-written last, `shard-00003-of-00008.json` which says of which audit it is and what the first one's SHA-256
-is. Without the second the first does not count.
-"""
+"""An audit in shards: finished ones are not done again, and the whole is the same as without shards."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from camgate.audit.finishing import LIBRARIES, finish
 from camgate.audit.onepass import Pass, scored_batches
 from camgate.audit.preparing import AuditOptions, Prepared, Progress, prepare
 from camgate.audit.profile import stage
-from camgate.audit.result import AuditResult, AuditSettings
-from camgate.audit.scores import RegionGrid
+from camgate.audit.result import AuditResult
+from camgate.audit.shard import (
+    DamagedShard,
+    Group,
+    Shard,
+    ShardMark,
+    missing_shards,
+    shard_name,
+    shard_of,
+    write_rows,
+)
 from camgate.data.cells import as_text
+from camgate.data.dataset import ImageDataset
 from camgate.data.digest import FileDigests, data_digest, file_digests
+from camgate.data.staging import staged
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
-from camgate.storage import join, put_file, read_bytes
 
-FORMAT = 1
+__all__ = [
+    "DamagedShard",
+    "Shard",
+    "ShardMark",
+    "audit_in_shards",
+    "keep_shard",
+    "merge_shards",
+    "missing_shards",
+    "score_shard",
+    "shard_name",
+    "shard_of",
+]
+
 ROW_GROUP = 2048
-"""Rows held before they are written."""
-_TEXTS = ("predicted", "target", "status")
-_NUMBERS = (
-    "confidence",
-    "invalid_activation",
-    "invalid_activation_label",
-    "invalid_area",
-    "invalid_area_raw",
-    "invalid_lift",
-    "peak_invalid",
-)
-_GRIDS = ("map", "valid", "counted")
+"""Rows held before they are written, and remote files kept beside the process."""
+_log = logging.getLogger(__name__)
 _IDENTITY = ("image_id", "image", "label", "region", "split", "group", "zone", "crop", "region_rule")
-
-
-class ShardMark(BaseModel):
-    """Says that a shard is complete, and of which audit it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int
-    shard: int
-    """0-based number."""
-    shards: int
-    rows: int
-    model_digest: str
-    manifest_digest: str
-    """SHA-256 hex over the rows of all shards as they stand in the manifest, without the files' contents."""
-    settings: AuditSettings
-    """Its seed is 0: it follows from the data of all shards."""
-    versions: dict[str, str]
-    sha256: str
-    """Of the Parquet file, hex."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A finished shard.
-
-    Attributes:
-        mark: what it is.
-        content: the bytes of its Parquet file.
-    """
-
-    mark: ShardMark
-    content: bytes
-
-    @property
-    def name(self) -> str:
-        """The name of its files, without suffix."""
-        return shard_name(self.mark.shard, self.mark.shards)
-
-    @classmethod
-    def load(cls, folder: str | Path, shard: int, shards: int) -> Shard:
-        """Read it from a folder or a folder's URL.
-
-        Raises:
-            FileNotFoundError: it is not there, or not complete.
-            InputError: damaged, or not what camgate wrote.
-        """
-        address = join(folder, f"{shard_name(shard, shards)}.json")
-        try:
-            mark = ShardMark.model_validate_json(read_bytes(address))
-        except ValidationError as error:
-            raise InputError(
-                f"{address}: not a shard that this version of camgate wrote; remove it."
-            ) from error
-        content = read_bytes(join(folder, f"{shard_name(shard, shards)}.parquet"))
-        if hashlib.sha256(content).hexdigest() != mark.sha256:
-            raise InputError(f"{address}: the Parquet file beside it has another SHA-256; remove both.")
-        return cls(mark, content)
-
-    def save(self, folder: str | Path) -> None:
-        """Write both files to a folder or a folder's URL, the mark last.
-
-        Raises:
-            InputError: the storage refuses.
-        """
-        mark = (self.mark.model_dump_json(indent=2) + "\n").encode()
-        with tempfile.TemporaryDirectory() as scratch:
-            for suffix, content in ((".parquet", self.content), (".json", mark)):
-                local = Path(scratch, self.name + suffix)
-                local.write_bytes(content)
-                put_file(local, join(folder, local.name))
-
-    def read(self) -> tuple[np.ndarray, Pass, FileDigests]:
-        """Positions in the audited rows, their scores and maps, and the digests of their files."""
-        table = pq.read_table(pa.BufferReader(self.content))
-        size = self.mark.settings.map_size
-        grids = {
-            name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, *size) for name in _GRIDS
-        }
-        columns: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=object) for name in _TEXTS}
-        columns |= {name: table[name].to_numpy() for name in _NUMBERS}
-        scored = Pass(pd.DataFrame(columns), grids["map"], RegionGrid(grids["valid"], grids["counted"]))
-        digests = FileDigests(table["image_sha256"].to_pylist(), table["region_sha256"].to_pylist())
-        return table["row"].to_numpy(), scored, digests
-
-
-def shard_name(shard: int, shards: int) -> str:
-    """`shard-00003-of-00008`."""
-    return f"shard-{shard:05d}-of-{shards:05d}"
-
-
-def shard_of(image_ids: Sequence[str], shards: int) -> np.ndarray:
-    """The shard of each image: SHA-256 of its id, modulo the number of shards.
-
-    Args:
-        image_ids: `(n,)`.
-        shards: >= 1.
-
-    Returns:
-        int64 `(n,)`, 0..shards-1; of an image the same whatever other images there are.
-    """
-    return np.array(
-        [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % shards for name in image_ids],
-        dtype=np.int64,
-    )
 
 
 def score_shard(
@@ -194,7 +94,7 @@ def keep_shard(
     progress: Progress | None = None,
     **options: Any,
 ) -> Shard:
-    """One shard from the folder that keeps finished ones; where it is not there, it is made and kept.
+    """One shard from the folder that keeps finished ones; where it is not there, or damaged, it is made.
 
     Args:
         model: the classifier.
@@ -206,7 +106,7 @@ def keep_shard(
         options: of `camgate.audit`; the same for all shards.
 
     Raises:
-        InputError: as `score_shard`; or the folder holds this shard of another audit, or a damaged one.
+        InputError: as `score_shard`; or the folder holds this shard of another audit.
         ModelError: the model cannot be audited.
     """
     _check_number(shard, shards)
@@ -249,7 +149,7 @@ def audit_in_shards(
     progress: Progress | None = None,
     **options: Any,
 ) -> AuditResult:
-    """Audit shard by shard; those that are in the folder already are not done again.
+    """Audit shard by shard; those that are in the folder already, undamaged, are not done again.
 
     Args:
         model: the classifier.
@@ -260,7 +160,7 @@ def audit_in_shards(
         options: of `camgate.audit`.
 
     Raises:
-        InputError: as `camgate.audit`; or the folder holds shards of another audit, or damaged ones.
+        InputError: as `camgate.audit`; or the folder holds shards of another audit.
         ModelError: the model cannot be audited.
     """
     _check_number(0, shards)
@@ -282,24 +182,31 @@ def _kept(
     try:
         made = Shard.load(folder, shard, shards)
         _check_terms(made, terms)
+        return made
     except FileNotFoundError:
-        made = _score(prepared, terms, shard, shards, report)
-        made.save(folder)
+        pass
+    except DamagedShard as error:
+        _log.warning("%s It is made again.", error)
+    made = _score(prepared, terms, shard, shards, report)
+    made.save(folder)
     return made
 
 
 def _score(prepared: Prepared, terms: dict[str, Any], shard: int, shards: int, report: Progress) -> Shard:
     rows = np.flatnonzero(shard_of(prepared.rows["image_id"].tolist(), shards) == shard)
-    with stage("fingerprint"):
-        digests = file_digests(prepared.rows.iloc[rows])
     name = shard_name(shard, shards)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "shard.parquet")
-        _write(file, prepared, rows, digests, lambda done: report(name, done, len(rows)))
+        write_rows(
+            file,
+            prepared.settings.map_size,
+            _scored(prepared, rows),
+            lambda done: report(name, done, len(rows)),
+        )
         content = file.read_bytes()
     return Shard(
         ShardMark(
-            format=FORMAT,
+            format=1,
             shard=shard,
             shards=shards,
             rows=len(rows),
@@ -310,26 +217,18 @@ def _score(prepared: Prepared, terms: dict[str, Any], shard: int, shards: int, r
     )
 
 
-def _write(
-    file: Path, prepared: Prepared, rows: np.ndarray, digests: FileDigests, progress: Callable[[int], None]
-) -> None:
-    """Stream the rows into a Parquet file, a group at a time."""
-    done = 0
-    progress(0)
-    with pq.ParquetWriter(file, _schema(prepared), compression="zstd") as writer:
-        for part in _grouped(scored_batches(prepared, rows.tolist()), ROW_GROUP):
-            held = slice(done, done + len(part.table))
-            columns: dict[str, Any] = {"row": rows[held]}
-            columns |= {name: part.table[name].tolist() for name in part.table.columns}
-            columns["image_sha256"] = digests.images[held]
-            columns["region_sha256"] = digests.regions[held]
-            grids = (part.maps, part.regions.valid, part.regions.counted)
-            for name, grid in zip(_GRIDS, grids, strict=True):
-                flat = pa.array(np.ascontiguousarray(grid, dtype=np.float32).ravel())
-                columns[name] = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(grid.shape[1:])))
-            writer.write_table(pa.table(columns, schema=writer.schema))
-            done += len(part.table)
-            progress(done)
+def _scored(prepared: Prepared, rows: np.ndarray) -> Iterator[Group]:
+    """Groups of rows: their positions, scores and maps, and the digests of their files."""
+    model = prepared.model
+    for group, local in staged(prepared.rows, rows, ROW_GROUP):
+        with stage("fingerprint"):
+            digests = file_digests(local)
+        dataset = ImageDataset(local, model.preprocessing, model.classes)
+        done = 0
+        for part in _grouped(scored_batches(replace(prepared, rows=local, dataset=dataset)), ROW_GROUP):
+            held = range(done, done + len(part.table))
+            yield group[held.start : held.stop], part, digests.take(held)
+            done = held.stop
 
 
 def _grouped(parts: Iterator[Pass], least: int) -> Iterator[Pass]:
@@ -341,14 +240,6 @@ def _grouped(parts: Iterator[Pass], least: int) -> Iterator[Pass]:
             held = []
     if held:
         yield Pass.join(held)
-
-
-def _schema(prepared: Prepared) -> pa.Schema:
-    grid = pa.list_(pa.float32(), int(np.prod(prepared.settings.map_size)))
-    columns = [("row", pa.int64())]
-    columns += [(name, pa.string()) for name in (*_TEXTS, "image_sha256", "region_sha256")]
-    columns += [(name, pa.float64()) for name in _NUMBERS] + [(name, grid) for name in _GRIDS]
-    return pa.schema(columns)
 
 
 def _merge(

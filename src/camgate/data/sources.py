@@ -21,7 +21,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.data.tables import parse_csv, parse_parquet
 from camgate.data.zones import Zone, apply_zone
 from camgate.errors import InputError, ManifestError
-from camgate.storage import folder_of, is_remote, read_bytes
+from camgate.storage import folder_of, is_remote, local_path, read_bytes
 
 SPLITS = frozenset({"train", "val", "validation", "test"})
 _PARQUET = frozenset({".parquet", ".pq"})
@@ -106,7 +106,7 @@ def load_manifest(path: StrPath, *, zone: Zones = None) -> pd.DataFrame:
         ManifestError: faults in it; rows are named as a text editor numbers them (CSV, header = 1), or
             counted from 1 (Parquet).
     """
-    file = str(path) if is_remote(path) else str(Path(path).absolute())
+    file = str(path) if is_remote(path) else str(local_path(path).absolute())
     suffix = PurePath(file).suffix.lower()
     if suffix != ".csv" and suffix not in _PARQUET:
         raise InputError(
@@ -163,7 +163,7 @@ def _reader(path: StrPath) -> tuple[Callable[..., pd.DataFrame], dict[str, Any]]
     """Who reads this, and what it is to be called with."""
     if is_remote(path):
         return load_manifest, {"path": path}
-    place = Path(path).absolute()
+    place = local_path(path).absolute()
     suffix = place.suffix.lower()
     if not place.is_dir() and suffix == ".json":
         return load_coco, {"annotations": place}
