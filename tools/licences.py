@@ -91,7 +91,7 @@ def declared_licence(stated: PackageMetadata) -> str:
     """The SPDX expression, else the classifiers, else the first line of the free text; `UNKNOWN` without."""
     classifiers = [each.split(" :: ") for each in stated.get_all("Classifier") or ()]
     named = [parts[-1] for parts in classifiers if parts[0] == "License" and parts[-1] != "OSI Approved"]
-    expression, text = ((stated[key] if key in stated else "") for key in ("License-Expression", "License"))
+    expression, text = ((stated.get_all(key) or [""])[0] for key in ("License-Expression", "License"))
     return expression or "; ".join(sorted(named)) or text.strip().partition("\n")[0] or UNKNOWN
 
 
