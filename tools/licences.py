@@ -21,13 +21,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.dependencies import SETTINGS, settings
+from tools.distributions import DEVELOPMENT
 from tools.outcome import REPO, Outcome, outcome
 
 PAGE = "docs/licences.md"
 CORE = "core"
 UNKNOWN = "UNKNOWN"
-# Extras for those who work on camgate: nothing of them comes with it.
-DEVELOPMENT = ("bench", "dev", "docs", "release")
 _EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']""")
 _PARTS = re.compile(r"\s+(?:AND|OR)\s+|\s*;\s*")
 
