@@ -72,7 +72,7 @@ def test_the_marks_of_blocks() -> None:
     assert [block.title for block in tutorial if block.title] == ["accuracy.yaml"]
     assert sum(block.long for block in tutorial) == 3
     cluster = [block for block in blocks_of("docs/how-to/kubeflow.md") if block.not_run]
-    assert {block.not_run for block in cluster} == {"needs a Kubeflow cluster"}
+    assert "needs a Kubeflow cluster" in {block.not_run for block in cluster}
     first = tutorial[0]
     lines = (REPO / first.page).read_text(encoding="utf-8").splitlines()
     assert lines[first.line - 1] == "```bash"
