@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
@@ -148,12 +149,16 @@ def render(
     assert isinstance(explained, dict)
     rows = [f"| {name} | {declared[name]} | {required[name]} |" for name in sorted(required)]
     reasons = [
-        f"- `{pattern}`: {'; '.join(sorted({declared[name] for name in found}))}. {reason}"
+        _item(f"`{pattern}`: {'; '.join(sorted({declared[name] for name in found}))}. {reason}")
         for pattern, reason in sorted(explained.items())
         if (found := [name for name in required if fnmatch(name, pattern)])
     ]
     page = _PAGE.format(count=len(rows), reasons="\n".join(reasons), rows="\n".join(rows))
     return page.removeprefix("\n")
+
+
+def _item(text: str) -> str:
+    return textwrap.fill(f"- {text}", width=115, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def main() -> None:
