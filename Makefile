@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs release-check constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,10 +61,14 @@ docs: $(STAMP) ## the documentation site, in site/ (open site/index.html)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
+release-check: $(STAMP) ## is this fit to be released? sdist, wheel, version, licences (ten minutes, several GB while it runs)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
+	$(BIN)/python -m tools.release_check
+
 constraints: ## resolve pyproject.toml afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
-	build/resolve/bin/python -m pip install --quiet --editable '.[dev,docs]'
+	build/resolve/bin/python -m pip install --quiet --editable '.[dev,docs,release]'
 	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip freeze --exclude-editable; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from docs_blocks import REPO
 
 from camgate.data.reading import DataOptions
 from camgate.data.sources import load_coco, load_folder, load_manifest, load_voc, load_yolo
@@ -26,8 +27,15 @@ def check_json(source: str) -> None:
     ModelSpec.read(json.loads(source))
 
 
-def check_yaml(source: str, run: Callable[[str], None]) -> None:
-    """A policy or a part of one, data options, a run configuration, or a workflow whose commands are run."""
+def check_example(title: str, source: str) -> None:
+    """A file of `examples/`, whose own tests run it: the page shows what it is."""
+    assert source == (REPO / title).read_text(encoding="utf-8"), (
+        f"{title} is another file than the page shows"
+    )
+
+
+def check_yaml(source: str) -> None:
+    """A policy or a part of one, data options, or a run configuration."""
     content = yaml.safe_load(source)
     assert isinstance(content, dict), "a mapping is expected"
     options = {name for reader in _READERS for name in inspect.signature(reader).parameters}
@@ -35,13 +43,9 @@ def check_yaml(source: str, run: Callable[[str], None]) -> None:
         Policy.parse(content)
     elif "parameters" in content:
         _check_configuration(content["parameters"])
-    elif "jobs" in content:
-        for job in content["jobs"].values():
-            for step in job["steps"]:
-                run(step.get("run", ""))
     else:
         unknown = content.keys() - DataOptions.model_fields.keys() - options
-        assert not unknown, f"no policy, data options, run configuration or workflow has {sorted(unknown)}"
+        assert not unknown, f"no policy, data options or run configuration has {sorted(unknown)}"
         DataOptions.read(content)
 
 
@@ -65,7 +69,7 @@ def _check_configuration(given: dict[str, Any]) -> None:
     for key, step in (("training", train_model), ("audit", audit_heatmaps), ("drill", drill_gate)):
         _known(given.get(key, {}), step.entrypoint, key)
     if isinstance(given.get("data_options"), dict):
-        check_yaml(yaml.safe_dump(given["data_options"]), run=lambda text: None)
+        check_yaml(yaml.safe_dump(given["data_options"]))
     if isinstance(given.get("policy"), dict):
         Policy.parse(given["policy"])
 

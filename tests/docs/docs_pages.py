@@ -261,6 +261,12 @@ def _no_masks(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
     return Setting()
 
 
+@page("docs/how-to/ci.md")
+def _ci(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
+    _run("audit", "--model", "model/", "--data", "data/", "--policy", "policy.yaml", "--out", "audit")
+    return Setting()
+
+
 @page("docs/how-to/policy.md")
 def _policy(workshop: Workshop, patch: pytest.MonkeyPatch) -> Setting:
     promoted(workshop, "pets")

@@ -9,26 +9,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-import torch
 import yaml
-from PIL import Image
 
 from camgate.audit.result import AuditResult
-from camgate.data.preprocessing import Preprocessing
 from camgate.data.reading import read_data
 from camgate.errors import InputError
-from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.testing import assert_valid_activation
+from candidates import LENIENT, STRICT, make_candidate
 
-LENIENT = {
-    "audit": {"min_images": 10, "draws": 1, "target_layer": "model"},
-    "sanity": {"required": False},
-    "checks": {"accuracy": {"min": 0.0}},
-}
-STRICT = LENIENT | {"checks": {"accuracy": {"min": 1.0}}}
 TESTS = """
 from camgate.testing import assert_valid_activation
 
@@ -47,25 +37,7 @@ def test_that_fails(valid_activation):
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("plugin")
-    chance = np.random.default_rng(0)
-    for label, colour in (("cat", (200, 60, 60)), ("dog", (60, 60, 200))):
-        for kind in ("images", "masks"):
-            (root / "data" / kind / label).mkdir(parents=True)
-        for number in range(12):
-            image = chance.integers(90, 130, (48, 48, 3), dtype=np.uint8)
-            image[16:32, 16:32] = colour
-            mask = np.zeros((48, 48), dtype=np.uint8)
-            mask[16:32, 16:32] = 255
-            Image.fromarray(image).save(root / "data" / "images" / label / f"{number}.png")
-            Image.fromarray(mask).save(root / "data" / "masks" / label / f"{number}.png")
-    torch.manual_seed(0)
-    Classifier(
-        build("resnet_small", {}, 2),
-        ["cat", "dog"],
-        Preprocessing(size=(48, 48)),
-        builder="resnet_small",
-        target_layer="stage2",
-    ).save(root / "model")
+    make_candidate(root)
     for name, terms in (("lenient", LENIENT), ("strict", STRICT)):
         (root / f"{name}.yaml").write_text(yaml.safe_dump(terms), encoding="utf-8")
     (root / "test_model.py").write_text(TESTS, encoding="utf-8")

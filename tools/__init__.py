@@ -1,0 +1,1 @@
+"""What a release is checked by (`make release-check`). Not part of the package."""
