@@ -1,4 +1,4 @@
-"""What must be on the servers of `compose.yaml` after the demo: each fact is a line, or the end of the script."""
+"""What must be on the servers of `compose.yaml` after the demo: a line a fact, or the end of the script."""
 
 from __future__ import annotations
 
