@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-speed bench-efficacy bench-coverage architectures picture docs constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-speed bench-efficacy bench-coverage architectures picture docs constraints image test-stack clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ test-long: $(STAMP) lint types imports ## everything, full-size versions include
 docs: $(STAMP) ## the documentation site, in site/ (open site/index.html)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+image: ## build the container image `camgate` (needs docker; TORCH=cuda for GPUs)
+	docker build --file docker/Dockerfile --tag camgate --build-arg TORCH=$(or $(TORCH),cpu) \
+		--build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/camgate/_version.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
+
+test-stack: $(STAMP) ## what docker/compose.yaml runs, without containers: servers, demo, checks (needs postgresql)
+	$(BIN)/python docker/try_stack.py
 
 constraints: ## resolve pyproject.toml afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve

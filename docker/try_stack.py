@@ -29,7 +29,7 @@ from stack_evidence import check_all
 REPO = Path(__file__).resolve().parents[1]
 OWN = REPO / "build" / "stack-servers"
 PATIENCE = 180.0  # seconds until a server must answer
-DEMO_PATIENCE = 1800.0
+DEMO_PATIENCE = 3600.0
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
     folder.chmod(0o755)  # PostgreSQL's user has to get through
     services = read_services(folder / "volumes", {name: _free_port() for name in PORTS}, os.environ)
     _make_own_environment(services)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are stopped, too
     try:
         with ExitStack() as running:
             for service in services.values():
