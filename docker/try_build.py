@@ -32,9 +32,10 @@ BORROWED = (
     "etc/apt/sources.list.d/debian.sources",
     "etc/pip.conf",
     "etc/xdg/pip",
-    "etc/ssl/certs/ca-certificates.crt",
 )
 """This machine's settings for apt and pip."""
+CERTIFICATES = "/etc/machine-certificates.crt"
+"""In the roots: those that pip trusts here. Under a name of their own, for apt installs others."""
 
 # Mounts are seen by this command alone, and end with it.
 _INSIDE = """
@@ -81,6 +82,8 @@ def _build(stage: Stage, root: Path, roots: Mapping[str, Path], bind: Sequence[s
         print(f"{step.kind} {' '.join(' '.join(step.words).split())}", flush=True)
         if step.kind == "RUN":
             settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+            if _inside(root, CERTIFICATES).is_file():
+                settings["PIP_CERT"] = CERTIFICATES
             _run(
                 root,
                 ["/bin/sh", "-c", *step.words],
@@ -111,6 +114,9 @@ def _base(image: str) -> Path:
             elif source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
+        trusted = Path(os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt"))
+        if trusted.is_file():
+            shutil.copyfile(trusted, _inside(root, CERTIFICATES))
         if (root / "etc/apt/sources.list.d/debian.sources").is_file():
             (root / "etc/apt/sources.list").unlink(missing_ok=True)  # debootstrap's, the same again
     return root

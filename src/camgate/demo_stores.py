@@ -64,8 +64,8 @@ def configured_stores() -> dict[str, str]:
     uri = stack_tracker()[0] or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise InputError(
-            f"--stack: the ZenML stack {stack!r} has no MLflow experiment tracker and MLFLOW_TRACKING_URI is not "
-            "set; set it to the address of an MLflow server."
+            f"--stack: the ZenML stack {stack!r} has no MLflow experiment tracker and MLFLOW_TRACKING_URI is "
+            "not set; set it to the address of an MLflow server."
         )
     return {
         "MLflow": without_credentials(uri),
