@@ -101,6 +101,7 @@ def _make_room(service: Service) -> None:
         if not volume.is_file():
             volume.mkdir(parents=True, exist_ok=True)
     for path, text in service.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
