@@ -59,8 +59,8 @@ def main() -> None:
 
 
 def _make_own_environment(services: dict[str, Service]) -> None:
-    # The image of ZenML's server has what reads S3, too. Not with all of constraints.txt: its server and MLflow
-    # ask for different versions of the same packages.
+    # The image of ZenML's server has what reads S3, too. Not with all of constraints.txt: ZenML's server and
+    # MLflow ask for different versions of the same packages.
     pinned = (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
     wanted = [
         f"zenml[server,s3fs]=={services['zenml'].tag}",
