@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs release-check constraints clean
+.PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs release-check image test-stack constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ docs: $(STAMP) ## the documentation site, in site/ (open site/index.html)
 release-check: $(STAMP) ## is this fit to be released? sdist, wheel, version, licences (ten minutes, several GB while it runs)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
 	$(BIN)/python -m tools.release_check
+
+image: ## build the container image `camgate` (needs docker; TORCH=cuda for GPUs)
+	docker build --file docker/Dockerfile --tag camgate --build-arg TORCH=$(or $(TORCH),cpu) \
+		--build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/camgate/_version.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
+
+test-stack: $(STAMP) ## what docker/compose.yaml runs, without containers: servers, demo, checks (needs postgresql)
+	$(BIN)/python docker/try_stack.py
 
 constraints: ## resolve pyproject.toml afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve

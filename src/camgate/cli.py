@@ -264,16 +264,20 @@ def demo(
     ] = False,
     video: Annotated[Path | None, typer.Option(help="Path of vtest.avi, for --photos.")] = None,
     seed: Annotated[int, typer.Option(help="Of scenes and training.")] = 0,
+    stack: Annotated[
+        bool,
+        typer.Option("--stack", help="Run on your active ZenML stack and your MLflow, not in --workdir."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The whole story in a few minutes: a biased model is refused, an honest one becomes champion.
 
     Two real ZenML pipeline runs, logged to a real MLflow store, all inside --workdir; your own ZenML and
-    MLflow configuration stays untouched.
+    MLflow configuration stays untouched, unless you say --stack.
     """
     from camgate.demo import run_demo
 
-    run_demo(workdir, photos=photos, video=video, seed=seed, as_json=as_json)
+    run_demo(workdir, photos=photos, video=video, seed=seed, stack=stack, as_json=as_json)
 
 
 for command in (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from camgate._version import __version__
+from camgate.demo_stores import configured_stores, own_environment, own_stores, quiet_environment
 from camgate.errors import InputError
 from camgate.files import atomic_folder
 from camgate.terminal import STYLES, Listener, console, progress
@@ -77,37 +76,46 @@ PHOTOS = Story(
 
 
 def run_demo(
-    workdir: Path, *, photos: bool = False, video: Path | None = None, seed: int = 0, as_json: bool = False
+    workdir: Path,
+    *,
+    photos: bool = False,
+    video: Path | None = None,
+    seed: int = 0,
+    stack: bool = False,
+    as_json: bool = False,
 ) -> list[dict[str, Any]]:
     """Make the data, run the training pipeline for both candidates, and show what became of them.
 
     Args:
-        workdir: holds all that the demo makes; the user's own ZenML and MLflow settings stay untouched.
+        workdir: holds all that the demo makes, and the user's own ZenML and MLflow settings stay untouched,
+            unless `stack`.
         photos: real photographs instead of rendered scenes.
         video: OpenCV's `vtest.avi`, for `photos`.
         seed: of scenes and training.
+        stack: run on the active ZenML stack and its MLflow (or that of MLFLOW_TRACKING_URI); only data and
+            reports are in `workdir` then.
         as_json: print one JSON list instead of a table.
 
     Returns:
         One row per candidate.
 
     Raises:
-        InputError: `workdir` cannot be used, or the video is not there.
+        InputError: `workdir` cannot be used, the video is not there, or `stack` without an MLflow.
     """
     started = time.monotonic()
     root = Path(workdir).resolve()
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; give a folder with --workdir.")
     root.mkdir(parents=True, exist_ok=True)
-    _own_environment(root)
+    if not stack:
+        own_environment(root)
+    quiet_environment()
     story = PHOTOS if photos else SCENES
     say = console(stderr=as_json)
     say.print(f"[bold]camgate demo[/]  {escape(story.opening)}\n")
+    stores = configured_stores() if stack else None
     data = _make_data(root, story, photos, video, seed)
-
-    from camgate.registry.connection import prepare_local_store
-
-    os.environ["MLFLOW_TRACKING_URI"] = prepare_local_store(root, EXPERIMENT)
+    where = stores or own_stores(root, EXPERIMENT)
     rows = []
     for candidate in (story.biased, story.honest):
         say.print(f"[bold]{escape(candidate.title)}[/]")
@@ -116,27 +124,9 @@ def run_demo(
         _echo(say, rows[-1])
     if as_json:
         print(json.dumps(rows, indent=2))
-    _show(say, root, rows, time.monotonic() - started)
+    _show(say, rows, where)
+    say.print(f"  took {time.monotonic() - started:.0f} s; the files lie in {escape(str(root))}")
     return rows
-
-
-def _own_environment(root: Path) -> None:
-    """Keep ZenML's and MLflow's state inside the work folder, for this process only."""
-    if "zenml" in sys.modules or "mlflow" in sys.modules:
-        raise InputError(
-            "start the demo in a fresh process (`camgate demo`): ZenML or MLflow is loaded already."
-        )
-    os.environ.update(
-        ZENML_CONFIG_PATH=str(root / "zenml"),
-        ZENML_LOCAL_STORES_PATH=str(root / "zenml" / "stores"),
-        ZENML_ANALYTICS_OPT_IN="false",
-        ZENML_LOGGING_VERBOSITY="CRITICAL",
-        ZENML_ENABLE_RICH_TRACEBACK="false",
-        ZENML_DISABLE_STEP_LOGS_STORAGE="true",
-        MLFLOW_DISABLE_TELEMETRY="true",
-    )
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "ZENML_STORE_URL"):
-        os.environ.pop(name, None)
 
 
 def _make_data(root: Path, story: Story, photos: bool, video: Path | None, seed: int) -> dict[str, Path]:
@@ -227,7 +217,7 @@ def _echo(say: Any, row: dict[str, Any]) -> None:
     say.print(f"  [{style}]{row['verdict']}[/]  {escape(row['sentence'])}\n")
 
 
-def _show(say: Any, root: Path, rows: list[dict[str, Any]], seconds: float) -> None:
+def _show(say: Any, rows: list[dict[str, Any]], stores: dict[str, str]) -> None:
     table = Table(
         title="What became of two accurate models", title_justify="left", box=None, header_style="bold"
     )
@@ -256,10 +246,8 @@ def _show(say: Any, root: Path, rows: list[dict[str, Any]], seconds: float) -> N
     say.print("Where to look next", style="bold")
     for row in rows:
         say.print(f"  report of {row['model'][:1]}: {escape(row['report'])}")
-    checkout = root == Path("demo").resolve() and Path("src/camgate").is_dir()
-    command = "make ui" if checkout else f"mlflow ui --backend-store-uri sqlite:///{root / 'mlflow.db'}"
-    say.print(f"  MLflow:      {escape(command)}")
-    say.print(f"  took {seconds:.0f} s; everything lies in {escape(str(root))}")
+    for name, where in stores.items():
+        say.print(f"  {f'{name}:':<12} {escape(where)}")
 
 
 def _interval(row: dict[str, Any], value: str, name: str) -> str:

@@ -14,7 +14,10 @@ from pipelines_data import AUDIT, LENIENT, SIDE
 from zenml.client import Client
 from zenml.enums import StackComponentType
 
+from camgate import demo
 from camgate.data.preprocessing import Preprocessing
+from camgate.demo_stores import configured_stores
+from camgate.errors import InputError
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
 from camgate.pipelines import run_audit
@@ -123,3 +126,32 @@ def test_a_step_that_fails_leaves_its_run_failed_not_open() -> None:
     with pytest.raises(ZeroDivisionError), tracked("anything") as run:
         _ = 1 / 0
     assert MlflowClient().get_run(run.run_id).info.status == "FAILED"
+
+
+@pytest.mark.long
+def test_the_demo_runs_on_the_active_stack(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ZENML_LOGGING_VERBOSITY", "ZENML_ENABLE_RICH_TRACEBACK", "ZENML_ANALYTICS_OPT_IN"):
+        monkeypatch.setenv(name, os.environ.get(name, "false"))  # put back afterwards
+    monkeypatch.setattr(demo, "PER_CLASS", {"train": 16, "test": 10})
+    monkeypatch.setattr(demo, "EPOCHS", 1)
+    rows = demo.run_demo(tmp_path / "work", stack=True, as_json=True)
+    assert {run.info.run_id for run in runs(tracker)} == {row["mlflow_run_id"] for row in rows}
+    assert runs(os.environ["MLFLOW_TRACKING_URI"]) == []
+    assert Client().list_pipeline_runs().total == 2
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {"audits", "data"}
+
+
+def test_the_demo_needs_an_mlflow_on_the_stack(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = configured_stores()
+    assert where["MLflow"] == os.environ["MLFLOW_TRACKING_URI"]
+    assert where["ZenML"].endswith("stack default")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_URI is not set"):
+        configured_stores()
+
+
+def test_passwords_of_the_servers_are_not_shown(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    assert configured_stores()["MLflow"] == "http://***@127.0.0.1:9"
