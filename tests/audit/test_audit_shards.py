@@ -37,6 +37,7 @@ from camgate.data.manifest import validate_manifest
 from camgate.errors import InputError
 from camgate.models.classifier import Classifier
 from camgate.scenes.dataset import write_scenes
+from forked import PRELOAD
 from sharded import CHEAP, same, small_net
 
 
@@ -174,7 +175,7 @@ class Attempts:
     def start(self) -> Any:
         """A process that audits into the folder."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["shard_worker", "torchvision", "sklearn.cluster"])
+        context.set_forkserver_preload(PRELOAD)
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         process = context.Process(
             target=shard_worker.run,

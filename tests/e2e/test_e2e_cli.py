@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +16,7 @@ from camgate.audit.result import AuditResult
 from camgate.data.preprocessing import Preprocessing
 from camgate.models.builders import build
 from camgate.models.classifier import Classifier
-
-
-def camgate(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "camgate.cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+from forked import camgate
 
 
 @pytest.fixture(scope="module")
