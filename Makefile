@@ -11,6 +11,8 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export MLFLOW_DISABLE_TELEMETRY := true
 export ZENML_ANALYTICS_OPT_IN := false
+# Two test processes with two threads each get in each other's way on two cores.
+unit test-long: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui test test-long lint format types imports unit bench-scenes bench-verdicts bench-frozen bench-classes bench-report bench-scale bench-speed bench-efficacy bench-coverage architectures picture docs release-check image test-stack constraints clean

@@ -78,7 +78,7 @@ def test_a_yaml_run_configuration_from_python(squares: Path, tmp_path: Path) -> 
     assert (outcome.evaluation.n, outcome.evaluation.accuracy) == (len(right), pytest.approx(right.mean()))
 
 
-@pytest.mark.parametrize("place", ["repository", "elsewhere"])
+@pytest.mark.parametrize("place", [pytest.param("repository", marks=pytest.mark.long), "elsewhere"])
 def test_zenml_runs_the_pipeline_from_a_yaml_file_and_any_folder(
     stores: Path, squares: Path, tmp_path: Path, place: str
 ) -> None:
