@@ -63,7 +63,7 @@ docs: $(STAMP) ## the documentation site, in site/ (open site/index.html)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-release-check: $(STAMP) ## is this fit to be released? sdist, wheel, version, licences (ten minutes, several GB while it runs)
+release-check: $(STAMP) ## is this fit to be released? sdist, wheel, version, licences (downloads and unpacks several GB)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
 	$(BIN)/python -m tools.release_check
 

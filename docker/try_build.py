@@ -203,7 +203,7 @@ def _check(stage: Stage, root: Path, demo: bool) -> None:
     run(*stage.healthcheck)
     run(*stage.entrypoint, *stage.command)
     run("python", "-c", "import torch; print('torch', torch.__version__, torch.version.cuda)")
-    run("python", "-c", "import camgate.pipelines, camgate.kubeflow; print(camgate.__file__)")
+    run("python", "-c", "import camgate.pipelines; print(camgate.__file__)")
     run("mlflow", "--version")
     run("touch", "/opt/camgate/changed", expected=1)  # the code is not the user's
     run("touch", "mine")

@@ -28,8 +28,9 @@ GITHUB, GITLAB, PYTEST = (
 )
 PROGRAMS = {
     "camgate": 'exec "{python}" -m camgate.cli "$@"',
-    # All of pip's work but the installation: the arguments, the constraints and the project's metadata.
-    "pip": 'exec "{python}" -m pip --quiet "$@" --dry-run --no-deps --no-build-isolation',
+    # All of pip's work but the installation (arguments, constraints, metadata), once for each command.
+    "pip": 'done="$0-$(echo "$*" | cksum | cut -d" " -f1)"; test -e "$done" || '
+    '"{python}" -m pip --quiet "$@" --dry-run --no-deps --no-build-isolation && touch "$done"',
 }
 
 
