@@ -48,7 +48,7 @@ def run(data: Path, folder: Path) -> dict[str, object]:
     return answer
 
 
-@pytest.mark.long  # each trains on 1,200 photographs
+@pytest.mark.long  # each trains on hundreds of photographs
 @pytest.mark.photos
 def test_a_network_trained_on_walkway_passes_the_default_policy(photos_root: Path, tmp_path: Path) -> None:
     answer = run(photos_root / "walkway" / "manifest.csv", tmp_path)
@@ -57,7 +57,7 @@ def test_a_network_trained_on_walkway_passes_the_default_policy(photos_root: Pat
     assert answer["moved"] is True
 
 
-@pytest.mark.long  # each trains on 1,200 photographs
+@pytest.mark.long  # each trains on hundreds of photographs
 @pytest.mark.photos
 def test_the_same_network_where_the_place_gives_the_class_away_is_as_accurate_and_blocked(
     photos_root: Path, tmp_path: Path
