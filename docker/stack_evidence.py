@@ -65,13 +65,13 @@ def _mlflow(server: Service, settings: Mapping[str, str]) -> Iterator[str]:
     champion = client.get_model_version_by_alias(MODEL, "champion")
     yield _must(str(champion.version) == "2", "champion is version 2", champion)
     login = f"{settings['MLFLOW_TRACKING_USERNAME']}:{settings['MLFLOW_TRACKING_PASSWORD']}"
-    for host, who, expected in (
-        ("mlflow:5000", login, 200),
-        ("mlflow:5000", "admin:wrong", 401),
-        ("elsewhere.example", login, 403),
+    for host, who, words, expected in (
+        ("mlflow:5000", login, "as mlflow:5000", 200),
+        ("mlflow:5000", "admin:wrong", "with a wrong password", 401),
+        ("elsewhere.example", login, "under another name", 403),
     ):
         got = _status(server, host, who)
-        yield _must(got == expected, f"asked as {host} by {who.partition(':')[0]}: {expected}", got)
+        yield _must(got == expected, f"asked {words}: {expected}", got)
 
 
 def _status(server: Service, host: str, login: str) -> int:

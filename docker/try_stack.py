@@ -40,9 +40,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="camgate-stack-"))
     folder.chmod(0o755)  # PostgreSQL's user has to get through
     services = read_services(folder / "volumes", {name: _free_port() for name in PORTS}, os.environ)
-    _make_own_environment(services)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are stopped, too
     try:
+        _make_own_environment(services)
         with ExitStack() as running:
             for service in services.values():
                 if service.name == "demo":
