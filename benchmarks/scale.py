@@ -85,7 +85,7 @@ def beside(device: str) -> dict[str, float]:
     model = classifier("resnet18", device)
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = write_folder(Path(scratch, "data"), FILES)
+        manifest = write_folder(Path(scratch, "data"), FILES, different=FILES)
         paths = [*manifest["image"], *manifest["region"]]
         found["bytes read"] = sum(os.path.getsize(path) for path in paths) / FILES
         dataset = ImageDataset(manifest, Preprocessing(size=(224, 224)), model.classes)
