@@ -257,12 +257,14 @@ def _inside(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return np.stack([inside, regions.reshape(len(maps), -1)[np.arange(len(maps)), peak]])
 
 
-def write_folder(folder: Path, count: int, size: tuple[int, int] = (480, 640)) -> pd.DataFrame:
-    """JPEG files of about 80 kB with PNG masks, ten classes; 64 different pictures, `count` files."""
+def write_folder(
+    folder: Path, count: int, size: tuple[int, int] = (480, 640), different: int = 64
+) -> pd.DataFrame:
+    """JPEG files of about 80 kB with PNG masks, ten classes; `different` pictures, `count` files."""
     chance = np.random.default_rng(0)
     height, width = size
     pictures = []
-    for _ in range(64):
+    for _ in range(different):
         colours = Image.fromarray(chance.integers(0, 256, (12, 16, 3), dtype=np.uint8))
         pixels = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
         pixels = (pixels + chance.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8)
@@ -273,14 +275,14 @@ def write_folder(folder: Path, count: int, size: tuple[int, int] = (480, 640)) -
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        picture, mask = pictures[number % 64]
+        picture, mask = pictures[number % different]
         image, region = folder / f"{number:06d}.jpg", folder / f"{number:06d}.png"
-        if number < 64:
+        if number < different:
             picture.save(image, quality=90)
             mask.save(region)
         else:
-            os.link(folder / f"{number % 64:06d}.jpg", image)
-            os.link(folder / f"{number % 64:06d}.png", region)
+            os.link(folder / f"{number % different:06d}.jpg", image)
+            os.link(folder / f"{number % different:06d}.png", region)
         label = f"class {number % 10}"
         rows.append({"image": image, "region": region, "label": label, "split": "test", "group": number // 2})
     return validate_manifest(pd.DataFrame(rows).astype({"image": str, "region": str}))
