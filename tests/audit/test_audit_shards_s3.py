@@ -45,6 +45,8 @@ def s3() -> Iterator[Any]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        # One that another test made before these settings would still be handed out.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         files = fsspec.filesystem("s3", use_listings_cache=False)
         files.mkdir("bucket")
         yield files

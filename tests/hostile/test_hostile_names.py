@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -30,6 +29,7 @@ from camgate.gate.verdict import Verdict
 from camgate.registry import names
 from camgate.report.html import render_report
 from camgate.terminal import log_plainly
+from forked import camgate
 
 NAMES = {
     "script": "<script>alert(1)</script>",
@@ -160,22 +160,20 @@ def test_files_of_such_names_are_told_plainly(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(folder / "a.png")
     (folder / "\x1b[31mred.png").write_bytes(b"no picture")
 
-    def run(name: str) -> subprocess.CompletedProcess[bytes]:
+    def run(name: str) -> subprocess.CompletedProcess[str]:
         frame = pd.DataFrame({"image": ["a.png", name], "label": ["x", "\x1b[2Jy"]})
         frame.to_csv(folder / "manifest.csv", index=False)
         words = ["audit", "--model", "none", "--data", str(folder), "--out", str(tmp_path / "out")]
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        command = [sys.executable, "-m", "camgate.cli", *words]
-        return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+        return camgate(*words, cwd=tmp_path)
 
     missing = run("\x1b]0;owned\x07.png")
     assert missing.returncode == 2
-    assert b"\\x1b]0;owned\\x07.png: no such file" in missing.stderr
+    assert "\\x1b]0;owned\\x07.png: no such file" in missing.stderr
     unreadable = run("\x1b[31mred.png")
-    assert b"without a readable header" in unreadable.stderr
+    assert "without a readable header" in unreadable.stderr
     for told in (missing, unreadable):
-        assert not set(told.stdout + told.stderr) & set(b"\x1b\x07")
-        assert b"Traceback" not in told.stderr
+        assert not set(told.stdout + told.stderr) & set("\x1b\x07")
+        assert "Traceback" not in told.stderr
 
 
 def test_names_that_are_no_unicode_are_faults(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_credentials_are_taken_out(text: str, clean: str) -> None:
     assert without_credentials(text) == clean
 
 
-def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)  # else it tries for minutes
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(RegistryError, match=r"mlflow\.db refused"):
         open_run(experiment="e", key="k", tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
