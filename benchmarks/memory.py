@@ -21,6 +21,7 @@ from camgate.models.builders import resnet_small
 from camgate.models.classifier import Classifier
 
 COUNTS = (2_000, 20_000)
+LAYER = "stage2"  # 8 x 8 cells, as many as a large network has at 224 px; an earlier layer keeps more
 WAYS = ("heatmaps and scores", "with interventions", "in 8 shards")
 
 
@@ -33,10 +34,15 @@ def peak(way: str, images: int) -> float:
         manifest = write_folder(Path(scratch, "data"), images, (120, 160))
         if way == WAYS[2]:
             result = audit_in_shards(
-                model, manifest, shards=8, folder=Path(scratch, "parts"), interventions=False
+                model,
+                manifest,
+                shards=8,
+                folder=Path(scratch, "parts"),
+                interventions=False,
+                target_layer=LAYER,
             )
         else:
-            result = audit(model, manifest, interventions=way == WAYS[1])
+            result = audit(model, manifest, interventions=way == WAYS[1], target_layer=LAYER)
         result.save(Path(scratch, "audit"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
