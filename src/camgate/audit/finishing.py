@@ -13,17 +13,18 @@ import torch
 from camgate.audit.baselines import baselines
 from camgate.audit.causal import Images, run_interventions
 from camgate.audit.clusters import Cluster, Clusters, clusters_of
-from camgate.audit.gallery import even_sample, make_gallery
+from camgate.audit.gallery import make_gallery
 from camgate.audit.onepass import Pass
 from camgate.audit.preparing import Prepared, Progress
 from camgate.audit.profile import stage
 from camgate.audit.result import SCORE_COLUMNS, AuditResult, AuditSettings, ClusterRecord
 from camgate.audit.sanity import Sanity, check_sanity
 from camgate.audit.views import SwapExample, class_averages
+from camgate.data.sampling import even_sample
 from camgate.models.classifier import Classifier
 
 SPECKS = 0.05
-SANITY_IMAGES = 64
+SANITY_IMAGES = 50
 CLUSTERS_SHOWN = 12
 LIBRARIES = (
     "camgate",
@@ -76,7 +77,7 @@ def finish(
             )
         warnings = (*warnings, *notes)
     with stage("sanity"):
-        found_sanity = _sanity(model, images, scores, settings, report) if settings.sanity else None
+        sane = _sanity(model, images, scores, found.maps, settings, report) if settings.sanity else None
     with stage("baselines"):
         chance = baselines(scores, found.maps, found.regions, settings)
     with stage("pictures"):
@@ -98,7 +99,7 @@ def finish(
         scores=scores,
         interventions=table,
         baselines=chance,
-        sanity=found_sanity,
+        sanity=sane,
         clusters=tuple(_record(cluster) for cluster in clusters.found),
         gallery=gallery,
         averages=averages,
@@ -179,7 +180,12 @@ def _region_free(scores: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _sanity(
-    model: Classifier, images: Images, scores: pd.DataFrame, settings: AuditSettings, report: Progress
+    model: Classifier,
+    images: Images,
+    scores: pd.DataFrame,
+    maps: np.ndarray,
+    settings: AuditSettings,
+    report: Progress,
 ) -> Sanity:
     """The explainer's sanity on a sample of the images whose map is alive."""
     usable = scores[~scores["status"].isin(["unreadable", "dead_map"])]
@@ -188,11 +194,13 @@ def _sanity(
     batch = torch.zeros(size, dtype=torch.uint8)
     if len(rows):
         batch = torch.from_numpy(np.stack([images(int(row)).image for row in rows])).permute(0, 3, 1, 2)
+    targets = pd.Index(model.classes).get_indexer(scores.loc[rows, "target"])
     return check_sanity(
         model,
         batch.contiguous(),
         method=settings.method,
         layer=settings.target_layer,
+        own=(maps[rows], torch.from_numpy(targets)),
         seed=settings.seed,
         progress=lambda done, total: report("sanity", done, total),
     )

@@ -11,13 +11,7 @@ import pandas as pd
 from camgate.audit.causal import Images
 from camgate.audit.result import GalleryItem
 from camgate.data.images import to_rgb
-
-
-def even_sample(rows: pd.DataFrame, *, most: int, seed: int) -> pd.Index:
-    """At most `most` rows at random, one of every class before the second of any."""
-    order = rows.sample(frac=1.0, random_state=seed)
-    turn = order.groupby("label").cumcount()
-    return order.assign(turn=turn).sort_values("turn", kind="stable").index[:most]
+from camgate.data.sampling import even_sample
 
 
 def make_gallery(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from camgate.audit.preparing import Prepared
 from camgate.audit.profile import each, stage
@@ -16,10 +17,6 @@ from camgate.data.dataset import Batch, loader_workers, make_loader
 from camgate.heatmaps.explainers import Explainer
 from camgate.heatmaps.handed_in import HandedIn, explainer_of
 from camgate.models.classifier import Classifier
-
-JOINED = 64
-"""Batches whose rows are put together at once. Left as they are, many small arrays lie between the images of
-batches that are done, and the C library gives none of that memory back."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,35 @@ class Pass:
     regions: RegionGrid
 
     @classmethod
-    def join(cls, parts: Sequence[Pass]) -> Pass:
-        """Passes over one row after the other."""
-        return cls(
-            pd.concat([part.table for part in parts], ignore_index=True),
-            np.concatenate([part.maps for part in parts]),
-            RegionGrid.join([part.regions for part in parts]),
-        )
+    def join(cls, parts: Iterable[Pass], rows: int) -> Pass:
+        """Passes over one row after the other, each copied to its place as it comes.
+
+        Kept as they come, many small arrays would lie between the images of batches that are done, and the C
+        library would give none of that memory back.
+
+        Args:
+            parts: at least one row in all.
+            rows: their number in all.
+        """
+        whole: dict[str, np.ndarray] = {}
+        start = 0
+        for part in parts:
+            held = part._arrays()
+            whole = whole or {name: np.empty((rows, *a.shape[1:]), a.dtype) for name, a in held.items()}
+            for name, values in held.items():
+                whole[name][start : start + len(values)] = values
+            start += len(part.table)
+        if start != rows:
+            raise ValueError(f"{rows} rows announced, {start} came")
+        maps, regions = whole.pop("maps"), RegionGrid(whole.pop("valid"), whole.pop("counted"))
+        return cls(pd.DataFrame(whole), maps, regions)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        columns = {
+            str(name): column.to_numpy(dtype=None if is_numeric_dtype(column) else object)
+            for name, column in self.table.items()
+        }
+        return {**columns, "maps": self.maps, "valid": self.regions.valid, "counted": self.regions.counted}
 
 
 def scored_batches(prepared: Prepared) -> Iterator[Pass]:
@@ -73,17 +92,16 @@ def heatmap_pass(prepared: Prepared, *, progress: Callable[[int], None]) -> Pass
         prepared: the audit before its first heatmap.
         progress: called with the number of images done.
     """
-    joined: list[Pass] = []
-    parts: list[Pass] = []
-    done = 0
-    progress(0)
-    for part in scored_batches(prepared):
-        parts.append(part)
-        if len(parts) == JOINED:
-            joined, parts = [*joined, Pass.join(parts)], []
-        done += len(part.table)
+
+    def reported() -> Iterator[Pass]:
+        done = 0
         progress(done)
-    return Pass.join([*joined, *parts])
+        for part in scored_batches(prepared):
+            yield part
+            done += len(part.table)
+            progress(done)
+
+    return Pass.join(reported(), len(prepared.rows))
 
 
 def _score_batch(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,10 @@ EVALUABLE = 0.5
 """Share of pairs of maps that must be alive in both networks; below it the stage before is looked at."""
 CASCADE = (0.0, 0.25, 0.5, 1.0)
 """Shares of the layers, counted from the head, that are randomised; 0 is the last layer alone."""
-BATCH = 64
+CASCADE_IMAGES = 16
+"""The first so many of the images; the cascade is reported only."""
+BATCH = 25
+"""A random network takes BatchNorm's statistics from so many images."""
 
 
 class CascadeStep(BaseModel):
@@ -84,6 +88,7 @@ def check_sanity(
     *,
     method: str,
     layer: str,
+    own: tuple[np.ndarray, Tensor] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sanity:
@@ -94,6 +99,8 @@ def check_sanity(
         images: uint8 `(n, C, h, w)`, a sample of the audited ones, at the preprocessing's size.
         method: explainer of the audit.
         layer: target layer of the audit.
+        own: the model's own raw maps `(n, h, w)` and the classes explained `(n,)`, where they are known;
+            None: made here, of the predicted classes.
         seed: of the random weights.
         progress: called with (networks done, networks in all).
     """
@@ -101,15 +108,12 @@ def check_sanity(
     if len(images) < LEAST_IMAGES:
         return Sanity(images=len(images), method=method, layer=layer, reason="too_few_images")
     try:
-        own = _maps(model, images, method, layer)
-        found, whole = _compare(model, images, own, method, layer, seed, report)
+        own = own or _maps(model, images, method, layer)
+        found = _compare(model, images, own, method, layer, seed, report)
         if found.reason == "dead_maps" and (earlier := _stage_before(model, layer)) is not None:
             method, layer = "hirescam", earlier
             own = _maps(model, images, method, layer)
-            found, whole = _compare(model, images, own, method, layer, seed, report)
-        if found.reason == "ok":
-            cascade = _cascade(model, images, own, method, layer, seed, whole)
-            found = found.model_copy(update={"cascade": cascade})
+            found = _compare(model, images, own, method, layer, seed, report)
     except ModelError:
         return Sanity(images=len(images), method=method, layer=layer, reason="not_possible")
     return found
@@ -123,26 +127,26 @@ def _compare(
     layer: str,
     seed: int,
     report: Callable[[int, int], None],
-) -> tuple[Sanity, float | None]:
-    """All but the cascade, and the likeness of the first seed for its last step."""
-    layers = len(_layers(model.module))
+) -> Sanity:
     found: list[tuple[float, float] | None] = []
     dead = []
-    for number in range(SEEDS):
-        maps = _random_maps(model, images, own, method, layer, count=layers, seed=seed + number)
-        dead.append(float(1 - _alive(maps).mean()))
-        found.append(_likeness(own[0], maps))
-        report(number + 1, SEEDS)
-    facts = {"images": len(images), "dead": float(np.mean(dead)), "method": method, "layer": layer}
-    whole = None if found[0] is None else found[0][0]
-    likeness = [each[0] for each in found if each is not None]
-    structure = [each[1] for each in found if each is not None]
-    if len(likeness) < 2 or not np.isfinite(likeness).all():
-        return Sanity(**facts, reason="dead_maps"), whole
+    maps, targets = own
+    with _RandomWeights(model, method, layer) as random:
+        for number in range(SEEDS):
+            others = random.maps(images, targets, layers=random.layers, seed=seed + number)
+            dead.append(float(1 - _alive(others).mean()))
+            found.append(_likeness(maps, others))
+            report(number + 1, SEEDS)
+        facts = {"images": len(images), "dead": float(np.mean(dead)), "method": method, "layer": layer}
+        likeness = [each[0] for each in found if each is not None]
+        structure = [each[1] for each in found if each is not None]
+        if len(likeness) < 2 or not np.isfinite(likeness).all():
+            return Sanity(**facts, reason="dead_maps")
+        cascade = _cascade(random, images, own, seed, whole=None if found[0] is None else found[0][0])
     mean = float(np.mean(likeness))
     half = float(student.ppf(0.975, len(likeness) - 1) * np.std(likeness, ddof=1) / np.sqrt(len(likeness)))
-    living = own[0][_alive(own[0])]
-    sanity = Sanity(
+    living = maps[_alive(maps)]
+    return Sanity(
         **facts,
         similarity=mean,
         low=max(-1.0, mean - half),
@@ -150,8 +154,8 @@ def _compare(
         per_seed=tuple(likeness),
         between_images=_finite(np.nanmean(spearman(living, np.roll(living, 1, axis=0)))),
         ssim=float(np.mean(structure)),
+        cascade=cascade,
     )
-    return sanity, whole
 
 
 def _likeness(own: np.ndarray, maps: np.ndarray) -> tuple[float, float] | None:
@@ -172,17 +176,19 @@ def _alive(maps: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(flat).all(axis=1) & (flat.max(axis=1) > flat.min(axis=1)))
 
 
-def _maps(
-    model: Classifier, images: Tensor, method: str, layer: str, targets: Tensor | None = None
-) -> tuple[np.ndarray, Tensor]:
-    """Raw maps `(n, h, w)` of the targets' classes (the predicted ones where None), and the targets."""
-    maps, chosen = [], []
+def _maps(model: Classifier, images: Tensor, method: str, layer: str) -> tuple[np.ndarray, Tensor]:
+    """Raw maps `(n, h, w)` of the predicted classes, and these `(n,)`."""
     with Explainer(model, layer=layer, method=method) as explainer:
-        for start in range(0, len(images), BATCH):
-            part = slice(start, start + BATCH)
-            heat = explainer(images[part], None if targets is None else targets[part])
-            maps.append(heat.maps.numpy())
-            chosen.append(heat.targets)
+        return _explained(explainer, images, None)
+
+
+def _explained(explainer: Explainer, images: Tensor, targets: Tensor | None) -> tuple[np.ndarray, Tensor]:
+    maps, chosen = [], []
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        heat = explainer(images[part], None if targets is None else targets[part])
+        maps.append(heat.maps.numpy())
+        chosen.append(heat.targets)
     return np.concatenate(maps), torch.cat(chosen)
 
 
@@ -225,43 +231,60 @@ def _stage_before(model: Classifier, layer: str) -> str | None:
 
 
 def _cascade(
-    model: Classifier,
+    random: _RandomWeights,
     images: Tensor,
     own: tuple[np.ndarray, Tensor],
-    method: str,
-    layer: str,
     seed: int,
     whole: float | None,
 ) -> tuple[CascadeStep, ...]:
-    layers = len(_layers(model.module))
+    few = slice(0, CASCADE_IMAGES)
     steps = []
     for share in CASCADE:
-        count = max(1, round(share * layers))
+        count = max(1, round(share * random.layers))
         likeness = whole
-        if count < layers:
-            maps = _random_maps(model, images, own, method, layer, count=count, seed=seed)
-            found = _likeness(own[0], maps)
+        if count < random.layers:
+            found = _likeness(own[0][few], random.maps(images[few], own[1][few], layers=count, seed=seed))
             likeness = None if found is None else _finite(found[0])
         steps.append(CascadeStep(layers=count, similarity=likeness))
     return tuple(steps)
 
 
-def _random_maps(
-    model: Classifier,
-    images: Tensor,
-    own: tuple[np.ndarray, Tensor],
-    method: str,
-    layer: str,
-    *,
-    count: int,
-    seed: int,
-) -> np.ndarray:
-    """Maps of the same classes with the `count` layers nearest to the output drawn afresh."""
-    network = _copy(model)
-    randomise(_layers(network.module)[-count:], seed=seed)
-    with _statistics_of_the_batch(network.module):
-        maps, _ = _maps(network, images, method, layer, own[1])
-    return maps
+class _RandomWeights:
+    """A copy of the network whose weights are drawn anew for each call; a context manager."""
+
+    def __init__(self, model: Classifier, method: str, layer: str) -> None:
+        self._model = model
+        self._network = _copy(model)
+        self._layers = _layers(self._network.module)
+        self._explainer = Explainer(self._network, layer=layer, method=method)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _RandomWeights:
+        self._stack.enter_context(self._explainer)
+        self._stack.enter_context(_statistics_of_the_batch(self._network.module))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+        return len(self._layers)
+
+    def maps(self, images: Tensor, targets: Tensor, *, layers: int, seed: int) -> np.ndarray:
+        """Raw maps of the targets with so many layers, those nearest to the output, drawn afresh."""
+        with torch.no_grad():
+            for ours, theirs in zip(
+                _tensors(self._network.module), _tensors(self._model.module), strict=True
+            ):
+                ours.copy_(theirs)
+        randomise(self._layers[-layers:], seed=seed)
+        return _explained(self._explainer, images, targets)[0]
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def _copy(model: Classifier) -> Classifier:
@@ -314,10 +337,11 @@ def _statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
     def estimate(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (batch,) = inputs
         with torch.no_grad():
-            others = [axis for axis in range(batch.ndim) if axis != 1]
-            variance, mean = torch.var_mean(batch, dim=others, correction=0)
-            norm.get_buffer("running_mean").copy_(mean)
-            norm.get_buffer("running_var").copy_(variance)
+            mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+            # What training does first, in torch's own kernel: `var_mean` takes longer than the network.
+            found = torch.batch_norm_update_stats(batch, mean, variance, momentum=1.0)
+            mean.copy_(found[0])
+            variance.copy_(found[1])
 
     with ExitStack() as stack:
         for part in module.modules():

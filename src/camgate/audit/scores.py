@@ -9,7 +9,6 @@ References: relevance mass accuracy, Arras et al. 2022 (arXiv 2003.07258); point
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,13 +123,6 @@ class RegionGrid:
     def take(self, rows: np.ndarray) -> RegionGrid:
         """The grids of some images."""
         return RegionGrid(self.valid[rows], self.counted[rows])
-
-    @classmethod
-    def join(cls, parts: Sequence[RegionGrid]) -> RegionGrid:
-        """Batches one behind the other."""
-        return cls(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("valid", "counted"))
-        )
 
 
 def regions_on_grid(regions: np.ndarray, voids: np.ndarray | None, grid: tuple[int, int]) -> RegionGrid:

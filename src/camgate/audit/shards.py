@@ -233,13 +233,15 @@ def _scored(prepared: Prepared, rows: np.ndarray) -> Iterator[Group]:
 
 def _grouped(parts: Iterator[Pass], least: int) -> Iterator[Pass]:
     held: list[Pass] = []
+    rows = 0
     for part in parts:
         held.append(part)
-        if sum(len(each.table) for each in held) >= least:
-            yield Pass.join(held)
-            held = []
+        rows += len(part.table)
+        if rows >= least:
+            yield Pass.join(held, rows)
+            held, rows = [], 0
     if held:
-        yield Pass.join(held)
+        yield Pass.join(held, rows)
 
 
 def _merge(
@@ -260,7 +262,7 @@ def _merge(
     order = np.argsort(np.concatenate(positions), kind="stable")
     if not np.array_equal(np.concatenate(positions)[order], np.arange(len(prepared.rows))):
         raise InputError("the shards do not hold every audited row once; make them again.")
-    joined = Pass.join(passes)
+    joined = Pass.join(passes, len(order))
     found = Pass(
         joined.table.iloc[order].reset_index(drop=True), joined.maps[order], joined.regions.take(order)
     )

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from camgate.data.images import to_rgb
+from camgate.data.sampling import even_sample
 
 CLASSES = 12
 """Classes of which an average is kept: those with the most invalid activation first."""
-PER_CLASS = 24
+PER_CLASS = 12
 """Images in an average; the maps of all are in it."""
 AVERAGE_SIDE = 96
 EXAMPLE_SIDE = 224
@@ -80,11 +81,11 @@ def class_averages(
     labels = scores["label"].to_numpy().astype(str)
     by_class = scores.loc[alive, "invalid_activation"].astype(float).groupby(labels[alive]).mean()
     worst = by_class.sort_values(ascending=False, na_position="last", kind="stable").index[:CLASSES]
-    chance = np.random.default_rng(seed)
     found = []
+    order = even_sample(scores[alive], most=len(scores), seed=seed).to_numpy()  # as elsewhere: read once
     for label in worst:
         rows = np.flatnonzero(alive & (labels == label))
-        chosen = chance.permutation(rows)[:PER_CLASS]
+        chosen = order[labels[order] == label][:PER_CLASS]
         thumbs = [_small(to_rgb(image(int(row))), AVERAGE_SIDE).astype(np.float64) for row in chosen]
         heat = (maps[rows] / total[rows, None, None]).mean(axis=0)
         mean = np.rint(np.mean(thumbs, axis=0)).astype(np.uint8)

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from camgate._version import __version__
-from camgate.audit.gallery import even_sample
 from camgate.audit.runner import audit, derive_seed
 from camgate.data.dataset import ImageDataset
 from camgate.data.manifest import audited_rows, data_digest, validate_manifest
+from camgate.data.sampling import even_sample
 from camgate.drill.mutants import Pictures, accuracy, refit, stamped
 from camgate.drill.stamps import Stamp, apply_stamp, free_corner
 from camgate.errors import InputError
