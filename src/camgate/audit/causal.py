@@ -33,11 +33,16 @@ class View(NamedTuple):
     region: np.ndarray
     objects: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, at most."""
+        return self.image.nbytes + self.region.nbytes + self.objects.nbytes
+
 
 class Images:
     """Row number -> `View`, with a bounded cache."""
 
-    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 128 * 2**20) -> None:
+    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 64 * 2**20) -> None:
         self._dataset = dataset
         self._most_bytes = most_bytes
         self._held = 0
@@ -53,10 +58,10 @@ class Images:
         region = np.asarray(sample.region).astype(bool)
         objects = region if sample.void is None else region | np.asarray(sample.void)
         view = self._cache[row] = View(image, region, objects)
-        self._held += image.nbytes
+        self._held += view.nbytes
         while self._held > self._most_bytes and len(self._cache) > 1:
             _, dropped = self._cache.popitem(last=False)
-            self._held -= dropped.image.nbytes
+            self._held -= dropped.nbytes
         return view
 
 

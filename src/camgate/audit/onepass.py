@@ -34,26 +34,22 @@ class Pass:
     regions: RegionGrid
 
     @classmethod
-    def join(cls, parts: Iterable[Pass], rows: int) -> Pass:
-        """Passes over one row after the other, each copied to its place as it comes.
+    def join(cls, parts: Iterable[tuple[slice | np.ndarray, Pass]], rows: int) -> Pass:
+        """The whole from its parts, each copied to its place as it comes.
 
         Kept as they come, many small arrays would lie between the images of batches that are done, and the C
         library would give none of that memory back.
 
         Args:
-            parts: at least one row in all.
-            rows: their number in all.
+            parts: which rows, and what they hold; every row once.
+            rows: their number, at least 1.
         """
         whole: dict[str, np.ndarray] = {}
-        start = 0
-        for part in parts:
+        for place, part in parts:
             held = part._arrays()
             whole = whole or {name: np.empty((rows, *a.shape[1:]), a.dtype) for name, a in held.items()}
             for name, values in held.items():
-                whole[name][start : start + len(values)] = values
-            start += len(part.table)
-        if start != rows:
-            raise ValueError(f"{rows} rows announced, {start} came")
+                whole[name][place] = values
         maps, regions = whole.pop("maps"), RegionGrid(whole.pop("valid"), whole.pop("counted"))
         return cls(pd.DataFrame(whole), maps, regions)
 
@@ -93,15 +89,15 @@ def heatmap_pass(prepared: Prepared, *, progress: Callable[[int], None]) -> Pass
         progress: called with the number of images done.
     """
 
-    def reported() -> Iterator[Pass]:
+    def placed() -> Iterator[tuple[slice, Pass]]:
         done = 0
         progress(done)
         for part in scored_batches(prepared):
-            yield part
+            yield slice(done, done + len(part.table)), part
             done += len(part.table)
             progress(done)
 
-    return Pass.join(reported(), len(prepared.rows))
+    return Pass.join(placed(), len(prepared.rows))
 
 
 def _score_batch(

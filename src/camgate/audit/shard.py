@@ -119,6 +119,10 @@ class Shard:
                 local.write_bytes(content)
                 put_file(local, join(folder, local.name))
 
+    def rows(self) -> np.ndarray:
+        """Positions in the audited rows, int64 `(rows,)`."""
+        return np.asarray(pq.read_table(pa.BufferReader(self.content), columns=["row"])["row"].to_numpy())
+
     def read(self) -> Group:
         """Positions in the audited rows, their scores and maps, and the digests of their files."""
         table = pq.read_table(pa.BufferReader(self.content))
@@ -126,11 +130,18 @@ class Shard:
         grids = {
             name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, *size) for name in _GRIDS
         }
-        columns: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=object) for name in _TEXTS}
+        columns: dict[str, Any] = {name: _texts(table[name]) for name in _TEXTS}
         columns |= {name: table[name].to_numpy() for name in _NUMBERS}
         scored = Pass(pd.DataFrame(columns), grids["map"], RegionGrid(grids["valid"], grids["counted"]))
         digests = FileDigests(table["image_sha256"].to_pylist(), table["region_sha256"].to_pylist())
         return table["row"].to_numpy(), scored, digests
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """Texts or None, object `(n,)`; equal ones are one object."""
+    coded = column.combine_chunks().dictionary_encode()
+    values = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    return np.asarray(values[coded.indices.fill_null(-1).to_numpy()])
 
 
 def shard_name(shard: int, shards: int) -> str:

@@ -232,10 +232,10 @@ def _scored(prepared: Prepared, rows: np.ndarray) -> Iterator[Group]:
 
 
 def _grouped(parts: Iterator[Pass], least: int) -> Iterator[Pass]:
-    held: list[Pass] = []
+    held: list[tuple[slice, Pass]] = []
     rows = 0
     for part in parts:
-        held.append(part)
+        held.append((slice(rows, rows + len(part.table)), part))
         rows += len(part.table)
         if rows >= least:
             yield Pass.join(held, rows)
@@ -258,15 +258,20 @@ def _merge(
         )
     for each in finished:
         _check_terms(each, terms)
-    positions, passes, digests = zip(*(each.read() for each in finished if each.mark.rows), strict=True)
-    order = np.argsort(np.concatenate(positions), kind="stable")
-    if not np.array_equal(np.concatenate(positions)[order], np.arange(len(prepared.rows))):
+    order = np.concatenate([each.rows() for each in finished])
+    if not np.array_equal(np.sort(order), np.arange(len(prepared.rows))):
         raise InputError("the shards do not hold every audited row once; make them again.")
-    joined = Pass.join(passes, len(order))
-    found = Pass(
-        joined.table.iloc[order].reset_index(drop=True), joined.maps[order], joined.regions.take(order)
-    )
-    files = FileDigests.join(digests).take(order)
+    digests = []
+
+    def placed() -> Iterator[tuple[np.ndarray, Pass]]:
+        for each in finished:
+            if each.mark.rows:
+                rows, scored, files = each.read()
+                digests.append(files)
+                yield rows, scored
+
+    found = Pass.join(placed(), len(prepared.rows))
+    files = FileDigests.join(digests).take(np.argsort(order))
     return finish(
         prepared,
         found,
