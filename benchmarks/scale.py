@@ -15,7 +15,7 @@ import platform
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ import torch
 from speed import NETWORKS, batch_of, classifier, scored, table, write, write_folder
 from stragglers import Case, repeat
 
+from camgate.audit.baselines import baselines
+from camgate.audit.clusters import clusters_of
 from camgate.audit.onepass import Pass
 from camgate.audit.shards import Shard, merge_shards, score_shard
 from camgate.data.dataset import ImageDataset
@@ -109,14 +111,28 @@ def beside(device: str) -> dict[str, float]:
     return found
 
 
-def held_by_merge(shard: Shard, copies: int = 16) -> float:
-    """Bytes an image at the peak of reading and joining shards; Arrow's own memory not counted."""
+def held_by_merge(shard: Shard) -> float:
+    """Bytes that an image adds to the peak of the merge, without Arrow's own memory and the manifest."""
+    few, many = 16, 64
+    return (_merge_peak(shard, many) - _merge_peak(shard, few)) / ((many - few) * shard.mark.rows)
+
+
+def _merge_peak(shard: Shard, copies: int) -> float:
+    """Bytes at the peak of what grows with the images: their table, clusters and baselines."""
+    rows = shard.mark.rows
+
+    def placed() -> Iterator[tuple[slice, Pass]]:
+        for number in range(copies):
+            yield slice(number * rows, (number + 1) * rows), shard.read()[1]
+
     tracemalloc.start()
     try:
-        parts = [shard.read() for _ in range(copies)]
-        joined = Pass.join([scores for _, scores, _ in parts])
-        assert len(joined.table) == copies * shard.mark.rows
-        return tracemalloc.get_traced_memory()[1] / len(joined.table)
+        whole = Pass.join(placed(), copies * rows)
+        names = [f"{number:09d}" for number in range(copies * rows)]
+        scores = whole.table.assign(image_id=names, group=names, label=whole.table["target"])
+        clusters_of(scores, whole.maps, whole.regions, tolerance=1, seed=0)
+        baselines(scores, whole.maps, whole.regions, shard.mark.settings)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -59,7 +59,8 @@ class Sanity(BaseModel):
         between_images: mean Spearman correlation of maps of different images of the trained model: the
             likeness that a preference for a place alone gives.
         ssim: mean structural similarity (Wang 2004) of the maps, each divided by its maximum; reported only.
-        cascade: likeness after randomising from the head downwards; reported only.
+        cascade: likeness after randomising from the head downwards, of the first `CASCADE_IMAGES` maps;
+            reported only.
         images: images looked at.
         dead: share of the randomised networks' maps that were dead.
         method, layer: what was explained; another layer than the audit's where the maps of that one die.
@@ -112,7 +113,7 @@ def check_sanity(
         found = _compare(model, images, own, method, layer, seed, report)
         if found.reason == "dead_maps" and (earlier := _stage_before(model, layer)) is not None:
             method, layer = "hirescam", earlier
-            own = _maps(model, images, method, layer)
+            own = _maps(model, images, method, layer, own[1])
             found = _compare(model, images, own, method, layer, seed, report)
     except ModelError:
         return Sanity(images=len(images), method=method, layer=layer, reason="not_possible")
@@ -176,10 +177,12 @@ def _alive(maps: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(flat).all(axis=1) & (flat.max(axis=1) > flat.min(axis=1)))
 
 
-def _maps(model: Classifier, images: Tensor, method: str, layer: str) -> tuple[np.ndarray, Tensor]:
-    """Raw maps `(n, h, w)` of the predicted classes, and these `(n,)`."""
+def _maps(
+    model: Classifier, images: Tensor, method: str, layer: str, targets: Tensor | None = None
+) -> tuple[np.ndarray, Tensor]:
+    """Raw maps `(n, h, w)` of the targets' classes (the predicted ones where None), and these `(n,)`."""
     with Explainer(model, layer=layer, method=method) as explainer:
-        return _explained(explainer, images, None)
+        return _explained(explainer, images, targets)
 
 
 def _explained(explainer: Explainer, images: Tensor, targets: Tensor | None) -> tuple[np.ndarray, Tensor]:
