@@ -114,16 +114,21 @@ def beside(device: str) -> dict[str, float]:
 def held_by_merge(shard: Shard) -> float:
     """Bytes that an image adds to the peak of the merge, without Arrow's own memory and the manifest."""
     few, many = 16, 64
-    return (_merge_peak(shard, many) - _merge_peak(shard, few)) / ((many - few) * shard.mark.rows)
+    grown = (_merge_peak(shard, many) - _merge_peak(shard, few)) / ((many - few) * shard.mark.rows)
+    return grown + len(shard.content) / shard.mark.rows
 
 
 def _merge_peak(shard: Shard, copies: int) -> float:
     """Bytes at the peak of what grows with the images: their table, clusters and baselines."""
     rows = shard.mark.rows
 
+    digests = []
+
     def placed() -> Iterator[tuple[slice, Pass]]:
         for number in range(copies):
-            yield slice(number * rows, (number + 1) * rows), shard.read()[1]
+            _, scored, files = shard.read()
+            digests.append(files)
+            yield slice(number * rows, (number + 1) * rows), scored
 
     tracemalloc.start()
     try:

@@ -401,22 +401,22 @@ def machine(device: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=["networks", "peers", "files", "whole"])
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="*", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write here instead of into the page")
     given = parser.parse_args()
+    names = given.networks or list(NETWORKS)
     made: dict[str, Table] = {}
     if "networks" in given.only:
-        made["networks"] = networks(given.networks, given.rounds, given.device)
+        made["networks"] = networks(names, given.rounds, given.device)
     if "peers" in given.only:
-        made["peers"] = peers(given.networks, given.rounds, given.device)
+        made["peers"] = peers(names, given.rounds, given.device)
     if "files" in given.only:
-        made["files"] = files(given.networks, given.rounds, FILES, given.device)
+        made["files"] = files(names, given.rounds, FILES, given.device)
     if "whole" in given.only:
-        chosen = [name for name in given.networks if name in WHOLE]
-        made["whole"] = whole(chosen, given.rounds, given.images, given.device)
+        made["whole"] = whole(given.networks or WHOLE, given.rounds, given.images, given.device)
     where = machine(given.device)
     if given.json:
         given.json.write_text(json.dumps({"machine": where, **made}, indent=2) + "\n")

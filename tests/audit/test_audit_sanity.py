@@ -170,6 +170,28 @@ def test_random_weights_bring_their_own_batch_statistics(model: Classifier, laye
     assert not any(part._forward_pre_hooks for part in network.module.modules())
 
 
+def test_buffers_that_a_forward_pass_makes_are_no_hindrance() -> None:
+    class Remembers(nn.Module):
+        last: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(3, 8, 8, 8)
+            self.head = nn.Linear(8, 2)
+            self.register_buffer("last", torch.zeros(0))
+            self.register_buffer("cache", None)
+
+        def forward(self, x: Tensor) -> Tensor:
+            cells = self.body(x).relu()
+            self.last = self.cache = cells.detach()
+            return self.head(cells.mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    model = Classifier(Remembers(), ["a", "b"], Preprocessing(size=(SIDE, SIDE)))
+    found = check_sanity(model, images(), method="gradcam", layer="body")
+    assert found.reason == "ok"
+
+
 def test_weights_without_a_beginning_of_their_own_are_drawn_too() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:

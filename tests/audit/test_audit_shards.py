@@ -71,6 +71,21 @@ def test_merged_shards_are_the_audit(
         assert mine[name] == known, name
 
 
+def test_an_unreadable_image_is_a_row_like_any_other(
+    net: Classifier, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(rows["image"].iloc[5]).read_bytes()[:200])
+    faulty = rows.assign(image=[str(broken), *rows["image"].iloc[1:]])
+    whole = audit(net, faulty, interventions=False, **CHEAP)
+    assert whole.scores["status"].iloc[0] == "unreadable"
+    for shards in (1, 3):
+        options = {"interventions": False, **CHEAP}
+        merged = audit_in_shards(net, faulty, shards=shards, folder=tmp_path / str(shards), **options)
+        same(whole, merged)
+        assert whole.scores.dtypes.equals(merged.scores.dtypes)
+
+
 def test_a_shard_of_an_image_does_not_depend_on_other_images() -> None:
     names = [f"img/{number}" for number in range(4000)]
     found = shard_of(names, 8)

@@ -33,36 +33,36 @@ class View(NamedTuple):
     region: np.ndarray
     objects: np.ndarray
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that it takes, at most."""
-        return self.image.nbytes + self.region.nbytes + self.objects.nbytes
-
 
 class Images:
-    """Row number -> `View`, with a bounded cache."""
+    """Row number -> `View`, with a bounded cache, in which a mask's pixel takes a bit."""
 
-    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 64 * 2**20) -> None:
+    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 128 * 2**20) -> None:
         self._dataset = dataset
         self._most_bytes = most_bytes
         self._held = 0
-        self._cache: OrderedDict[int, View] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
 
     def __call__(self, row: int) -> View:
         """The image of that row of the dataset."""
-        if row in self._cache:
-            self._cache.move_to_end(row)
-            return self._cache[row]
+        if row not in self._cache:
+            self._keep(row)
+        self._cache.move_to_end(row)
+        image, *masks = self._cache[row]
+        height, width = image.shape[:2]
+        flat = [np.unpackbits(mask, count=height * width).view(bool) for mask in masks]
+        return View(image, flat[0].reshape(height, width), flat[-1].reshape(height, width))
+
+    def _keep(self, row: int) -> None:
         sample = self._dataset[row]
         image = np.ascontiguousarray(np.asarray(sample.image).transpose(1, 2, 0))
         region = np.asarray(sample.region).astype(bool)
-        objects = region if sample.void is None else region | np.asarray(sample.void)
-        view = self._cache[row] = View(image, region, objects)
-        self._held += view.nbytes
+        masks = [region] if sample.void is None else [region, region | np.asarray(sample.void)]
+        kept = self._cache[row] = (image, *(np.packbits(mask) for mask in masks))
+        self._held += sum(array.nbytes for array in kept)
         while self._held > self._most_bytes and len(self._cache) > 1:
             _, dropped = self._cache.popitem(last=False)
-            self._held -= dropped.nbytes
-        return view
+            self._held -= sum(array.nbytes for array in dropped)
 
 
 def run_interventions(

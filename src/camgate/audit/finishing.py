@@ -18,7 +18,7 @@ from camgate.audit.onepass import Pass
 from camgate.audit.preparing import Prepared, Progress
 from camgate.audit.profile import stage
 from camgate.audit.result import SCORE_COLUMNS, AuditResult, AuditSettings, ClusterRecord
-from camgate.audit.sanity import Sanity, check_sanity
+from camgate.audit.sanity import Sanity, alive, check_sanity
 from camgate.audit.views import SwapExample, class_averages
 from camgate.data.sampling import even_sample
 from camgate.models.classifier import Classifier
@@ -188,8 +188,7 @@ def _sanity(
     report: Progress,
 ) -> Sanity:
     """The explainer's sanity on a sample of the images whose map is alive."""
-    usable = scores[~scores["status"].isin(["unreadable", "dead_map"])]
-    rows = even_sample(usable, most=SANITY_IMAGES, seed=settings.seed)
+    rows = even_sample(scores[alive(maps)], most=SANITY_IMAGES, seed=settings.seed)
     size = (0, model.preprocessing.channels, *model.preprocessing.size)
     batch = torch.zeros(size, dtype=torch.uint8)
     if len(rows):

@@ -55,10 +55,16 @@ class Pass:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         columns = {
-            str(name): column.to_numpy(dtype=None if is_numeric_dtype(column) else object)
+            str(name): column.to_numpy() if is_numeric_dtype(column) else _texts(column)
             for name, column in self.table.items()
         }
         return {**columns, "maps": self.maps, "valid": self.regions.valid, "counted": self.regions.counted}
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """Texts or None, object `(n,)`; equal ones are one object."""
+    codes, values = pd.factorize(column)
+    return np.array([*values, None], dtype=object)[codes]
 
 
 def scored_batches(prepared: Prepared) -> Iterator[Pass]:

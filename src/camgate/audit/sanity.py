@@ -10,9 +10,9 @@ SSIM are reported only: their answers depend on the similarity measure and on wh
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ CASCADE = (0.0, 0.25, 0.5, 1.0)
 CASCADE_IMAGES = 16
 """The first so many of the images; the cascade is reported only."""
 BATCH = 25
-"""A random network takes BatchNorm's statistics from so many images."""
+"""A random network takes BatchNorm's statistics from at most so many images."""
 
 
 class CascadeStep(BaseModel):
@@ -131,22 +131,24 @@ def _compare(
 ) -> Sanity:
     found: list[tuple[float, float] | None] = []
     dead = []
+    whole: list[np.ndarray] = []
     maps, targets = own
     with _RandomWeights(model, method, layer) as random:
         for number in range(SEEDS):
             others = random.maps(images, targets, layers=random.layers, seed=seed + number)
-            dead.append(float(1 - _alive(others).mean()))
+            dead.append(float(1 - alive(others).mean()))
             found.append(_likeness(maps, others))
+            whole = whole or [others]
             report(number + 1, SEEDS)
         facts = {"images": len(images), "dead": float(np.mean(dead)), "method": method, "layer": layer}
         likeness = [each[0] for each in found if each is not None]
         structure = [each[1] for each in found if each is not None]
         if len(likeness) < 2 or not np.isfinite(likeness).all():
             return Sanity(**facts, reason="dead_maps")
-        cascade = _cascade(random, images, own, seed, whole=None if found[0] is None else found[0][0])
+        cascade = _cascade(random, images, own, seed, whole[0])
     mean = float(np.mean(likeness))
     half = float(student.ppf(0.975, len(likeness) - 1) * np.std(likeness, ddof=1) / np.sqrt(len(likeness)))
-    living = maps[_alive(maps)]
+    living = maps[alive(maps)]
     return Sanity(
         **facts,
         similarity=mean,
@@ -161,7 +163,7 @@ def _compare(
 
 def _likeness(own: np.ndarray, maps: np.ndarray) -> tuple[float, float] | None:
     """Mean Spearman correlation and structural similarity where both maps live; None where too few do."""
-    both = _alive(own) & _alive(maps)
+    both = alive(own) & alive(maps)
     if both.mean() < EVALUABLE:
         return None
     return float(np.nanmean(spearman(own[both], maps[both]))), float(np.mean(ssim(own[both], maps[both])))
@@ -171,8 +173,8 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _alive(maps: np.ndarray) -> np.ndarray:
-    """Maps that have a pattern at all: finite, and not the same everywhere."""
+def alive(maps: np.ndarray) -> np.ndarray:
+    """Which maps have a pattern at all, finite and not the same everywhere; `(n, h, w)` -> bool `(n,)`."""
     flat = maps.reshape(len(maps), -1)
     return np.asarray(np.isfinite(flat).all(axis=1) & (flat.max(axis=1) > flat.min(axis=1)))
 
@@ -186,13 +188,10 @@ def _maps(
 
 
 def _explained(explainer: Explainer, images: Tensor, targets: Tensor | None) -> tuple[np.ndarray, Tensor]:
-    maps, chosen = [], []
-    for start in range(0, len(images), BATCH):
-        part = slice(start, start + BATCH)
-        heat = explainer(images[part], None if targets is None else targets[part])
-        maps.append(heat.maps.numpy())
-        chosen.append(heat.targets)
-    return np.concatenate(maps), torch.cat(chosen)
+    parts = math.ceil(len(images) / BATCH)
+    classes = [None] * parts if targets is None else targets.tensor_split(parts)
+    heat = [explainer(*part) for part in zip(images.tensor_split(parts), classes, strict=True)]
+    return np.concatenate([each.maps.numpy() for each in heat]), torch.cat([each.targets for each in heat])
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -234,21 +233,20 @@ def _stage_before(model: Classifier, layer: str) -> str | None:
 
 
 def _cascade(
-    random: _RandomWeights,
-    images: Tensor,
-    own: tuple[np.ndarray, Tensor],
-    seed: int,
-    whole: float | None,
+    random: _RandomWeights, images: Tensor, own: tuple[np.ndarray, Tensor], seed: int, whole: np.ndarray
 ) -> tuple[CascadeStep, ...]:
+    """Ends with the maps `whole` of all layers drawn by the same seed."""
     few = slice(0, CASCADE_IMAGES)
+    maps, targets = own[0][few], own[1][few]
     steps = []
     for share in CASCADE:
         count = max(1, round(share * random.layers))
-        likeness = whole
         if count < random.layers:
-            found = _likeness(own[0][few], random.maps(images[few], own[1][few], layers=count, seed=seed))
-            likeness = None if found is None else _finite(found[0])
-        steps.append(CascadeStep(layers=count, similarity=likeness))
+            others = random.maps(images[few], targets, layers=count, seed=seed)
+        else:
+            others = whole[few]
+        found = _likeness(maps, others)
+        steps.append(CascadeStep(layers=count, similarity=None if found is None else _finite(found[0])))
     return tuple(steps)
 
 
@@ -277,17 +275,15 @@ class _RandomWeights:
 
     def maps(self, images: Tensor, targets: Tensor, *, layers: int, seed: int) -> np.ndarray:
         """Raw maps of the targets with so many layers, those nearest to the output, drawn afresh."""
+        mine, its = self._network.module, self._model.module
         with torch.no_grad():
-            for ours, theirs in zip(
-                _tensors(self._network.module), _tensors(self._model.module), strict=True
-            ):
+            for ours, theirs in zip(mine.parameters(), its.parameters(), strict=True):
                 ours.copy_(theirs)
+        for part, model in zip(mine.modules(), its.modules(), strict=True):
+            for name, buffer in model._buffers.items():  # replaced: a forward pass may change its shape
+                part._buffers[name] = None if buffer is None else buffer.detach().clone()
         randomise(self._layers[-layers:], seed=seed)
         return _explained(self._explainer, images, targets)[0]
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    return chain(module.parameters(), module.buffers())
 
 
 def _copy(model: Classifier) -> Classifier:
@@ -341,8 +337,12 @@ def _statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
         (batch,) = inputs
         with torch.no_grad():
             mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-            # What training does first, in torch's own kernel: `var_mean` takes longer than the network.
-            found = torch.batch_norm_update_stats(batch, mean, variance, momentum=1.0)
+            if batch.device.type in ("cpu", "cuda"):
+                # What training does first: with channels last ten times as fast as `var_mean`.
+                found = torch.batch_norm_update_stats(batch, mean, variance, momentum=1.0)
+            else:
+                others = [axis for axis in range(batch.ndim) if axis != 1]
+                found = torch.var_mean(batch, dim=others, correction=0)[::-1]
             mean.copy_(found[0])
             variance.copy_(found[1])
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -130,18 +129,10 @@ class Shard:
         grids = {
             name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, *size) for name in _GRIDS
         }
-        columns: dict[str, Any] = {name: _texts(table[name]) for name in _TEXTS}
-        columns |= {name: table[name].to_numpy() for name in _NUMBERS}
-        scored = Pass(pd.DataFrame(columns), grids["map"], RegionGrid(grids["valid"], grids["counted"]))
+        columns = table.select([*_TEXTS, *_NUMBERS]).to_pandas()
+        scored = Pass(columns, grids["map"], RegionGrid(grids["valid"], grids["counted"]))
         digests = FileDigests(table["image_sha256"].to_pylist(), table["region_sha256"].to_pylist())
         return table["row"].to_numpy(), scored, digests
-
-
-def _texts(column: pa.ChunkedArray) -> np.ndarray:
-    """Texts or None, object `(n,)`; equal ones are one object."""
-    coded = column.combine_chunks().dictionary_encode()
-    values = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
-    return np.asarray(values[coded.indices.fill_null(-1).to_numpy()])
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -193,7 +184,7 @@ def write_rows(
     with pq.ParquetWriter(file, _schema(map_size), compression="zstd") as writer:
         for positions, part, digests in groups:
             columns: dict[str, Any] = {"row": positions}
-            columns |= {name: part.table[name].tolist() for name in part.table.columns}
+            columns |= {name: part.table[name] for name in part.table.columns}
             columns |= {"image_sha256": digests.images, "region_sha256": digests.regions}
             grids = (part.maps, part.regions.valid, part.regions.counted)
             for name, grid in zip(_GRIDS, grids, strict=True):
