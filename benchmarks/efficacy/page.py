@@ -253,8 +253,8 @@ def _sanity(rows: pd.DataFrame) -> str:
         f"median {values.median():.2f}, {values.min():.2f} to {values.max():.2f} over {len(values)} models; "
         f"the highest upper bound is {upper.max():.2f}, and {int((upper > limit).sum())} lie above the limit "
         f"of {limit:.2f}; {len(rows) - len(values)} could not be evaluated. An explainer that never looks at "
-        "the model scores 1. Measured when an audit took 64 images, and BatchNorm's statistics from all at once; "
-        "it takes 50 now, 25 at a time.\n"
+        "the model scores 1. Measured when an audit took 64 images, and BatchNorm's statistics from all at "
+        "once; it takes 50 now, 25 at a time.\n"
     )
 
 
