@@ -146,7 +146,8 @@ def output_of(run: PipelineRunResponse, step: str, name: str) -> Any:
     """An output of a step; None where the step did not run."""
     if step not in run.steps:
         return None
-    return run.steps[step].outputs[name][0].load()
+    with _source_root():
+        return run.steps[step].outputs[name][0].load()
 
 
 @contextmanager

@@ -115,7 +115,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setenv(SIGNING_KEY, str(folder / "keys" / "gate"))
         patch.setenv("MLFLOW_TRACKING_URI", store)
-        before = mlflow.get_tracking_uri()
         terms = Policy.parse(LENIENT)
         pin_policy(NAME, LENIENT)
         run_id = open_run(experiment="admission", key="admission")
@@ -127,7 +126,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         done = register_and_promote(verdict, model_uri=uri, name=NAME, run_id=run_id, attestation=statement)
         assert done.alias_moved, done.sentence
         yield folder
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
 
 
 def placed(text: str, registry: Path, model: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ import yaml
 from mlflow import MlflowClient
 from pipelines_data import AUDIT, LENIENT, STRICT, TRAINING
 from zenml.client import Client
+from zenml.utils import source_utils
 
 from audits_by_hand import make_audit
 from camgate.errors import PromotionBlocked
 from camgate.gate.judge import judge
 from camgate.gate.verdict import Status
 from camgate.pipelines import run_training
+from camgate.pipelines.running import output_of
 from camgate.registry.promotion import Promotion
 from camgate.steps import enforce_verdict
 
@@ -76,6 +79,18 @@ def test_a_yaml_run_configuration_from_python(squares: Path, tmp_path: Path) -> 
     assert outcome.evaluation is not None
     right = outcome.result.scores["predicted"] == outcome.result.scores["label"]
     assert (outcome.evaluation.n, outcome.evaluation.accuracy) == (len(right), pytest.approx(right.mean()))
+
+
+def test_outputs_are_read_where_the_main_module_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, or with `python -c`: ZenML refuses to look for code there."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setattr(source_utils, "_CUSTOM_SOURCE_ROOT", None)
+    monkeypatch.setattr(Client, "find_repository", lambda: None)
+    with pytest.raises(RuntimeError, match="source root"):
+        source_utils.get_source_root()
+    artifact = SimpleNamespace(load=source_utils.get_source_root)
+    run: Any = SimpleNamespace(steps={"step": SimpleNamespace(outputs={"out": [artifact]})})
+    assert output_of(run, "step", "out") == str(REPO / "src")
 
 
 @pytest.mark.parametrize("place", [pytest.param("repository", marks=pytest.mark.long), "elsewhere"])
