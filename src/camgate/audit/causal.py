@@ -35,34 +35,41 @@ class View(NamedTuple):
 
 
 class Images:
-    """Row number -> `View`, with a bounded cache, in which a mask's pixel takes a bit."""
+    """Row number -> `View`, with a cache: a bounded piece of memory, in which a mask's pixel takes a bit."""
 
-    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 128 * 2**20) -> None:
+    def __init__(self, dataset: ImageDataset, *, most_bytes: int = 64 * 2**20) -> None:
         self._dataset = dataset
-        self._most_bytes = most_bytes
-        self._held = 0
-        self._cache: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
+        height, width = dataset.preprocessing.size
+        self._shape = height, width, dataset.preprocessing.channels
+        self._pixels = height * width * dataset.preprocessing.channels
+        self._mask = -(-height * width // 8)
+        entry = self._pixels + 2 * self._mask
+        self._held = np.empty((max(1, min(len(dataset), most_bytes // entry)), entry), dtype=np.uint8)
+        self._places: OrderedDict[int, int] = OrderedDict()
 
     def __call__(self, row: int) -> View:
         """The image of that row of the dataset."""
-        if row not in self._cache:
+        if row not in self._places:
             self._keep(row)
-        self._cache.move_to_end(row)
-        image, *masks = self._cache[row]
-        height, width = image.shape[:2]
-        flat = [np.unpackbits(mask, count=height * width).view(bool) for mask in masks]
-        return View(image, flat[0].reshape(height, width), flat[-1].reshape(height, width))
+        self._places.move_to_end(row)
+        image, region, objects = np.split(
+            self._held[self._places[row]], [self._pixels, self._pixels + self._mask]
+        )
+        return View(image.reshape(self._shape).copy(), self._unpacked(region), self._unpacked(objects))
 
     def _keep(self, row: int) -> None:
         sample = self._dataset[row]
-        image = np.ascontiguousarray(np.asarray(sample.image).transpose(1, 2, 0))
+        image = np.asarray(sample.image).transpose(1, 2, 0)
         region = np.asarray(sample.region).astype(bool)
-        masks = [region] if sample.void is None else [region, region | np.asarray(sample.void)]
-        kept = self._cache[row] = (image, *(np.packbits(mask) for mask in masks))
-        self._held += sum(array.nbytes for array in kept)
-        while self._held > self._most_bytes and len(self._cache) > 1:
-            _, dropped = self._cache.popitem(last=False)
-            self._held -= sum(array.nbytes for array in dropped)
+        objects = region if sample.void is None else region | np.asarray(sample.void)
+        full = len(self._places) == len(self._held)
+        place = self._places.popitem(last=False)[1] if full else len(self._places)
+        self._held[place] = np.concatenate([image.ravel(), np.packbits(region), np.packbits(objects)])
+        self._places[row] = place
+
+    def _unpacked(self, mask: np.ndarray) -> np.ndarray:
+        height, width, _ = self._shape
+        return np.unpackbits(mask, count=height * width).view(bool).reshape(height, width)
 
 
 def run_interventions(

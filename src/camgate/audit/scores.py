@@ -15,6 +15,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 STATUSES = ("ok", "unreadable", "no_region", "below_resolution", "dead_map")
+BLOCK = 1024
+"""Maps looked at at once, in double precision."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,15 @@ class RegionGrid:
         Returns:
             float64 `(B,)`, 0..1; NaN where no mass counts.
         """
-        invalid = (maps * self.invalid(tolerance)).sum(axis=(1, 2))
-        mass = (maps * self.counted).sum(axis=(1, 2), dtype=np.float64)
-        return np.asarray(np.divide(invalid, mass, out=np.full(len(mass), np.nan), where=mass > 0))
+        share = np.full(len(self.valid), np.nan)
+        for start in range(0, len(share), BLOCK):
+            part = slice(start, start + BLOCK)
+            block = RegionGrid(self.valid[part], self.counted[part])
+            heat = maps if maps.ndim == 2 else maps[part]
+            invalid = (heat * block.invalid(tolerance)).sum(axis=(1, 2))
+            mass = (heat * block.counted).sum(axis=(1, 2), dtype=np.float64)
+            np.divide(invalid, mass, out=share[part], where=mass > 0)
+        return share
 
     def take(self, rows: np.ndarray) -> RegionGrid:
         """The grids of some images."""

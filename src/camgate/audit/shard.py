@@ -193,6 +193,7 @@ def write_rows(
             writer.write_table(pa.table(columns, schema=writer.schema))
             done += len(part.table)
             progress(done)
+    pa.default_memory_pool().release_unused()  # compressing takes more than it keeps
 
 
 def _schema(map_size: tuple[int, int]) -> pa.Schema:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from camgate.audit.finishing import LIBRARIES, finish
 from camgate.audit.onepass import Pass, scored_batches
@@ -271,6 +272,7 @@ def _merge(
                 yield rows, scored
 
     found = Pass.join(placed(), len(prepared.rows))
+    pa.default_memory_pool().release_unused()
     files = FileDigests.join(digests).take(np.argsort(order))
     return finish(
         prepared,
