@@ -94,7 +94,7 @@ bench-classes: $(STAMP) ## judging and reporting 1,000 classes relative to 10
 bench-report: $(STAMP) ## how soon the report of 10,000 images can be used (needs chromium)
 	$(BIN)/python benchmarks/report_speed.py
 
-bench-speed: $(STAMP) ## what an audit costs against prediction and other tools, into docs/speed.md (half an hour)
+bench-speed: $(STAMP) ## what an audit costs against prediction and other tools, into docs/speed.md (forty minutes; leave the machine alone meanwhile)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --no-deps quantus==0.6.0  # it asks for an opencv that breaks ours
 	$(BIN)/python benchmarks/speed.py
