@@ -21,6 +21,7 @@ import torch
 
 import camgate
 import shard_worker
+from camgate.audit.onepass import Pass
 from camgate.audit.result import AuditResult
 from camgate.audit.runner import audit
 from camgate.audit.shards import (
@@ -84,6 +85,12 @@ def test_an_unreadable_image_is_a_row_like_any_other(
         merged = audit_in_shards(net, faulty, shards=shards, folder=tmp_path / str(shards), **options)
         same(whole, merged)
         assert whole.scores.dtypes.equals(merged.scores.dtypes)
+
+
+def test_rows_that_are_missing_are_not_made_up(net: Classifier, rows: pd.DataFrame) -> None:
+    _, part, _ = score_shard(net, rows, shard=0, shards=2, **CHEAP).read()
+    with pytest.raises(ValueError, match=f"1 of {len(part.table) + 1} rows are missing"):
+        Pass.join([(slice(0, len(part.table)), part)], len(part.table) + 1)
 
 
 def test_a_shard_of_an_image_does_not_depend_on_other_images() -> None:

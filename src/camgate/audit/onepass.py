@@ -43,13 +43,20 @@ class Pass:
         Args:
             parts: which rows, and what they hold; every row once.
             rows: their number, at least 1.
+
+        Raises:
+            ValueError: a row is missing.
         """
         whole: dict[str, np.ndarray] = {}
+        filled = np.zeros(rows, dtype=bool)
         for place, part in parts:
             held = part._arrays()
             whole = whole or {name: np.empty((rows, *a.shape[1:]), a.dtype) for name, a in held.items()}
             for name, values in held.items():
                 whole[name][place] = values
+            filled[place] = True
+        if not filled.all():
+            raise ValueError(f"{int((~filled).sum())} of {rows} rows are missing")
         maps, regions = whole.pop("maps"), RegionGrid(whole.pop("valid"), whole.pop("counted"))
         return cls(pd.DataFrame(whole), maps, regions)
 
